@@ -1,0 +1,1 @@
+"""Tavia: load balancing as a service for OpenStack."""

@@ -1,0 +1,1 @@
+"""What runs inside the amphora: takes bundles, supervises HAProxy and keepalived, sends heartbeats."""

@@ -1,0 +1,114 @@
+"""The bundle: everything that an amphora needs to serve, with the fence that orders bundles.
+
+The worker makes one, the agent takes it (``PUT /bundle``) and keeps it on its disk. JSON on the wire::
+
+    {"amphora_id": uuid, "loadbalancer_id": uuid, "generation": int,
+     "fence": {"epoch": int, "serial": int, "owner": str},
+     "files": {"haproxy.cfg": text, "keepalived.conf": text},
+     "interfaces": [{"name": "eth1", "mac": ..., "mtu": int, "addresses": ["192.0.2.5/24"], "vips": ["192.0.2.9/24"],
+                     "routes": [["0.0.0.0/0", "192.0.2.1"]]}]}
+
+``hash`` is the SHA-256 of files and interfaces only: two bundles with equal hashes ask for the same amphora.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+FILES = frozenset({"haproxy.cfg", "keepalived.conf"})
+"""The closed list of file names. A single amphora's bundle has no keepalived.conf."""
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be taken: the message names the key, the value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fence:
+    """Orders bundles: by epoch, then serial. Only the lease holder of an epoch may use it, hence the owner."""
+
+    epoch: int
+    serial: int
+    owner: str
+
+    def refuses(self, offered: Fence) -> bool:
+        """Whether an agent that holds this fence refuses a bundle under ``offered``.
+
+        An earlier one is refused, and so is an equal epoch of another owner.
+        """
+        if offered.epoch == self.epoch:
+            return offered.owner != self.owner or offered.serial < self.serial
+        return offered.epoch < self.epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A network interface of the amphora, found by its MAC address and named ``name``.
+
+    ``addresses`` are its own, with prefix length; ``vips`` the ones a single amphora adds by itself (VRRP adds them
+    otherwise); ``routes`` are (destination, next hop).
+    """
+
+    name: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    vips: tuple[str, ...] = ()
+    routes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """See the module's text."""
+
+    amphora_id: str
+    loadbalancer_id: str
+    generation: int
+    fence: Fence
+    files: Mapping[str, str]
+    interfaces: tuple[Interface, ...]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256, hexadecimal, of what is asked for (not of who asks, nor of the generation)."""
+        content = {"files": dict(self.files), "interfaces": [asdict(i) for i in self.interfaces]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """The wire and disk form."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Bundle:
+        """Read the wire form. Raises BundleError; a file name outside the closed list is refused."""
+        try:
+            data: dict[str, Any] = json.loads(raw)
+            bundle = cls(
+                amphora_id=data["amphora_id"],
+                loadbalancer_id=data["loadbalancer_id"],
+                generation=int(data["generation"]),
+                fence=Fence(**data["fence"]),
+                files=dict(data["files"]),
+                interfaces=tuple(_interface(i) for i in data["interfaces"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"not a bundle: {error!r}") from error
+        unknown = set(bundle.files) - FILES
+        if unknown:
+            raise BundleError(f"files: {sorted(unknown)} not allowed; allowed are {sorted(FILES)}")
+        return bundle
+
+
+def _interface(data: dict[str, Any]) -> Interface:
+    return Interface(
+        name=data["name"],
+        mac=data["mac"],
+        mtu=int(data["mtu"]),
+        addresses=tuple(data["addresses"]),
+        vips=tuple(data["vips"]),
+        routes=tuple((destination, next_hop) for destination, next_hop in data["routes"]),
+    )

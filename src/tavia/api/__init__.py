@@ -1,0 +1,1 @@
+"""HTTP: the Octavia v2 API."""

@@ -1,0 +1,1 @@
+"""Evidence to verdict. Pure; health decides by it."""

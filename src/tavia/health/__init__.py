@@ -1,0 +1,1 @@
+"""Heartbeats in, statuses and repairs out."""

@@ -1,0 +1,1 @@
+"""Purges, orphans, certificate rotation."""

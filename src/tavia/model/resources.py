@@ -1,0 +1,221 @@
+"""The resources, each declared once: the tables, the validation and OpenAPI are built from these dataclasses.
+
+An attribute with :class:`~tavia.model.attributes.In` is part of the API; one without is internal to Tavia.
+Names and limits are those of api-surface, "Attributes of each resource". Times are naive UTC datetimes. Attributes
+that the API derives from other rows (``listeners`` of a pool, say) are not declared: the API's handlers add them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Interval, MaxLen
+
+from tavia.model.attributes import CIDR, IP, URL_PATH, UUID, In, References
+from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
+
+Id = Annotated[str, MaxLen(36), UUID, In("R")]
+Name = Annotated[str, MaxLen(255), In("R C U N")]
+Tags = Annotated[list[Annotated[str, MaxLen(255)]], In("R C U N")]
+Flag = Annotated[bool, In("R C U N")]
+Port = Annotated[int, Interval(ge=1, le=65535)]
+Milliseconds = Annotated[int, Interval(ge=0, le=2073600000), In("R C U N")]
+
+ListenerProtocol = Literal["HTTP", "TCP"]
+PoolProtocol = Literal["HTTP", "TCP", "PROXY", "PROXYV2", "HTTPS"]
+Algorithm = Literal["ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"]
+MonitorType = Literal["HTTP", "TCP"]
+HttpMethod = Literal["GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "OPTIONS", "CONNECT", "PATCH"]
+
+POOL_PROTOCOLS_OF: dict[str, frozenset[str]] = {
+    "TCP": frozenset({"HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP"}),
+    "HTTP": frozenset({"HTTP", "PROXY", "PROXYV2"}),
+}
+"""Pool protocols that a listener's protocol takes (api-surface, "Pool protocols that a listener protocol takes")."""
+
+
+@dataclass(kw_only=True)
+class Row:
+    """What every resource has."""
+
+    table: ClassVar[str]
+
+    id: Id
+    project_id: Annotated[str, MaxLen(36), In("R C")]
+    created_at: Annotated[datetime, In("R")]
+    updated_at: Annotated[datetime | None, In("R")] = None
+
+
+@dataclass(kw_only=True)
+class Configured(Row):
+    """A resource that tenants configure and a worker applies.
+
+    ``changed_generation`` is the load balancer's generation at which this row's provisioning status was last set;
+    ``deleted_generation`` the one at which its deletion was accepted, None while it should exist.
+    """
+
+    name: Name = ""
+    admin_state_up: Flag = True
+    tags: Tags = field(default_factory=list)
+    provisioning_status: Annotated[ProvisioningStatus, In("R")] = ProvisioningStatus.PENDING_CREATE
+    operating_status: Annotated[OperatingStatus, In("R")] = OperatingStatus.OFFLINE
+    fault: Annotated[dict[str, Any] | None, In("R")] = None
+    changed_generation: int = 0
+    deleted_generation: int | None = None
+
+
+@dataclass(kw_only=True)
+class LoadBalancer(Configured):
+    """A load balancer: a VIP and what the loop knows of it.
+
+    ``generation`` counts accepted changes, ``observed_generation`` is the last one wholly converged,
+    ``attempted_generation`` the last one that a worker took as far as it could (it may wait or have failed).
+    ``due_at`` and ``failing_since`` are seconds since the epoch by the database's clock. ``vip_port_ours`` tells
+    whether the VIP's port is deleted at the end.
+    """
+
+    table: ClassVar[str] = "load_balancer"
+
+    description: Annotated[str, MaxLen(255), In("R C U")] = ""
+    vip_address: Annotated[str | None, MaxLen(64), IP, In("R C")] = None
+    vip_port_id: Annotated[str | None, MaxLen(36), UUID, In("R C")] = None
+    vip_subnet_id: Annotated[str | None, MaxLen(36), UUID, In("R C")] = None
+    vip_network_id: Annotated[str | None, MaxLen(36), UUID, In("R C")] = None
+    vip_qos_policy_id: Annotated[str | None, MaxLen(36), UUID, In("R C U")] = None
+    vip_sg_ids: Annotated[list[Annotated[str, UUID]], In("R C U")] = field(default_factory=list)
+    additional_vips: Annotated[list[dict[str, Any]], In("R C")] = field(default_factory=list)
+    provider: Annotated[str, MaxLen(64), In("R C")] = "amphora"
+    flavor_id: Annotated[str | None, MaxLen(36), UUID, In("R C")] = None
+    availability_zone: Annotated[str | None, MaxLen(255), In("R C")] = None
+    vip_vnic_type: Annotated[str, MaxLen(64), In("R")] = "normal"
+
+    topology: Topology = Topology.SINGLE
+    vip_port_ours: bool = True
+    generation: int = 1
+    observed_generation: int = 0
+    attempted_generation: int = 0
+    due_at: float | None = None
+    failing_since: float | None = None
+
+
+@dataclass(kw_only=True)
+class Listener(Configured):
+    """A port of the VIP and how clients are treated there. Timeouts are milliseconds, 0 is for ever."""
+
+    table: ClassVar[str] = "listener"
+
+    loadbalancer_id: Annotated[str, MaxLen(36), UUID, References("load_balancer"), In("C!")]
+    description: Annotated[str, MaxLen(255), In("R C U N")] = ""
+    protocol: Annotated[ListenerProtocol, MaxLen(16), In("R C! N!")]
+    protocol_port: Annotated[int, Interval(ge=1, le=65535), In("R C! N!")]
+    connection_limit: Annotated[int, Ge(-1), In("R C U N")] = -1
+    default_pool_id: Annotated[str | None, MaxLen(36), UUID, References("pool"), In("R C U N")] = None
+    insert_headers: Annotated[dict[str, str], In("R C U N")] = field(default_factory=dict)
+    timeout_client_data: Milliseconds = 50000
+    timeout_member_connect: Milliseconds = 5000
+    timeout_member_data: Milliseconds = 50000
+    timeout_tcp_inspect: Milliseconds = 0
+    allowed_cidrs: Annotated[list[Annotated[str, CIDR]] | None, In("R C U N")] = None
+    applied_form: dict[str, Any] | None = None
+
+
+@dataclass(kw_only=True)
+class Pool(Configured):
+    """A set of members and how requests are spread over them."""
+
+    table: ClassVar[str] = "pool"
+
+    loadbalancer_id: Annotated[str, MaxLen(36), UUID, References("load_balancer"), In("C")]
+    description: Annotated[str, MaxLen(255), In("R C U N")] = ""
+    protocol: Annotated[PoolProtocol, MaxLen(16), In("R C! N")]
+    lb_algorithm: Annotated[Algorithm, MaxLen(32), In("R C! U N")]
+    session_persistence: Annotated[dict[str, Any] | None, In("R C U N")] = None
+    applied_form: dict[str, Any] | None = None
+
+
+@dataclass(kw_only=True)
+class Member(Configured):
+    """A server behind a pool. Weight 0 drains it."""
+
+    table: ClassVar[str] = "member"
+
+    loadbalancer_id: Annotated[str, MaxLen(36), References("load_balancer")]
+    pool_id: Annotated[str, MaxLen(36), References("pool")]
+    address: Annotated[str, MaxLen(64), IP, In("R C! N!")]
+    protocol_port: Annotated[int, Interval(ge=1, le=65535), In("R C! N!")]
+    weight: Annotated[int, Interval(ge=0, le=256), In("R C U N")] = 1
+    backup: Flag = False
+    subnet_id: Annotated[str | None, MaxLen(36), UUID, In("R C N")] = None
+    monitor_address: Annotated[str | None, MaxLen(64), IP, In("R C U N")] = None
+    monitor_port: Annotated[int | None, Interval(ge=1, le=65535), In("R C U N")] = None
+    vnic_type: Annotated[str, MaxLen(64), In("R")] = "normal"
+
+
+@dataclass(kw_only=True)
+class HealthMonitor(Configured):
+    """How the members of its pool are checked. ``delay`` and ``timeout`` are seconds."""
+
+    table: ClassVar[str] = "health_monitor"
+
+    loadbalancer_id: Annotated[str, MaxLen(36), References("load_balancer")]
+    pool_id: Annotated[str, MaxLen(36), UUID, References("pool"), In("C!")]
+    type: Annotated[MonitorType, MaxLen(16), In("R C! N!")]
+    delay: Annotated[int, Ge(0), In("R C! U N!")]
+    timeout: Annotated[int, Ge(0), In("R C! U N!")]
+    max_retries: Annotated[int, Interval(ge=1, le=10), In("R C! U N!")]
+    max_retries_down: Annotated[int, Interval(ge=1, le=10), In("R C U N")] = 3
+    http_method: Annotated[HttpMethod | None, MaxLen(16), In("R C U N")] = None
+    url_path: Annotated[str | None, MaxLen(255), URL_PATH, In("R C U N")] = None
+    expected_codes: Annotated[str | None, MaxLen(64), In("R C U N")] = None
+    http_version: Annotated[float | None, In("R C U N")] = None
+    domain_name: Annotated[str | None, MaxLen(255), In("R C U N")] = None
+
+
+@dataclass(kw_only=True)
+class Amphora:
+    """One server that carries a load balancer's traffic. A row boots at most one server, ever.
+
+    ``replace_generation`` is the generation at which its replacement was asked for. ``applied_generation`` and
+    ``applied_hash`` tell which bundle it last took. ``fenced`` is true once it was powered off and its port lost
+    the VIP, so that another may take the VIP.
+    """
+
+    table: ClassVar[str] = "amphora"
+
+    id: Id
+    loadbalancer_id: Annotated[str | None, MaxLen(36), UUID, References("load_balancer"), In("R")] = None
+    compute_id: Annotated[str | None, MaxLen(36), In("R")] = None
+    lb_network_ip: Annotated[str | None, MaxLen(64), In("R")] = None
+    vrrp_ip: Annotated[str | None, MaxLen(64), In("R")] = None
+    ha_ip: Annotated[str | None, MaxLen(64), In("R")] = None
+    vrrp_port_id: Annotated[str | None, MaxLen(36), In("R")] = None
+    ha_port_id: Annotated[str | None, MaxLen(36), In("R")] = None
+    cert_expiration: Annotated[datetime | None, In("R")] = None
+    cert_busy: Annotated[bool, In("R")] = False
+    role: Annotated[Role | None, In("R")] = None
+    status: Annotated[AmphoraStatus, In("R")] = AmphoraStatus.BOOTING
+    vrrp_interface: Annotated[str | None, MaxLen(16), In("R")] = None
+    vrrp_id: Annotated[int | None, In("R")] = None
+    vrrp_priority: Annotated[int | None, In("R")] = None
+    cached_zone: Annotated[str | None, MaxLen(255), In("R")] = None
+    created_at: Annotated[datetime, In("R")]
+    updated_at: Annotated[datetime | None, In("R")] = None
+    image_id: Annotated[str | None, MaxLen(36), In("R")] = None
+    compute_flavor: Annotated[str | None, MaxLen(255), In("R")] = None
+
+    mgmt_port_id: Annotated[str | None, MaxLen(36)] = None
+    mgmt_subnet_id: Annotated[str | None, MaxLen(36)] = None
+    vrrp_mac: Annotated[str | None, MaxLen(32)] = None
+    replace_generation: int | None = None
+    deleted_generation: int | None = None
+    applied_generation: int = 0
+    applied_hash: Annotated[str | None, MaxLen(64)] = None
+    fenced: bool = False
+    boot_started_at: float | None = None
+    fault: dict[str, Any] | None = None
+
+
+CHILDREN: tuple[type[Configured], ...] = (Listener, Pool, Member, HealthMonitor)
+"""The resources below a load balancer, parents before the rows that reference them deleted in reverse order."""

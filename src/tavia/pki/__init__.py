@@ -1,0 +1,1 @@
+"""The two certificate authorities: one for amphorae (serverAuth), one for controllers (clientAuth)."""

@@ -1,0 +1,1 @@
+"""SQL: tables made from the model, transactions, leases, the journal."""

@@ -1,0 +1,1 @@
+"""The one loop: desired and observed, a plan, its steps."""
