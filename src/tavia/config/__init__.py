@@ -1,1 +1,124 @@
-"""oslo.config options with octavia.conf's own groups and names, a module a group."""
+"""Configuration: octavia.conf's groups, names and defaults, read by oslo.config into an object that is passed on.
+
+Every service's ``main`` calls :func:`load` once, then :func:`setup_logging`, and hands the result to what it starts;
+nothing keeps it in a global. A module of this package holds one group: its name and its options.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from types import ModuleType
+
+import oslo_middleware.opts
+from oslo_config import cfg
+from oslo_db import options as database_options
+from oslo_log import _options as log_options
+from oslo_log import log
+
+from tavia.config import (
+    api_settings,
+    certificates,
+    controller_worker,
+    default,
+    haproxy_amphora,
+    health_manager,
+    house_keeping,
+    keepalived_vrrp,
+    networking,
+    quotas,
+    tavia_group,
+)
+
+LOG = logging.getLogger(__name__)
+
+DEFAULT_CONFIG_FILES = ("/etc/octavia/octavia.conf",)
+
+_GROUPS: tuple[ModuleType, ...] = (
+    default,
+    api_settings,
+    certificates,
+    controller_worker,
+    haproxy_amphora,
+    health_manager,
+    house_keeping,
+    keepalived_vrrp,
+    networking,
+    quotas,
+    tavia_group,
+)
+
+
+def load(
+    argv: Sequence[str] | None, prog: str, default_config_files: Sequence[str] = DEFAULT_CONFIG_FILES
+) -> cfg.ConfigOpts:
+    """Parse ``argv`` (None: the process's own) and the files it names with ``--config-file``.
+
+    ``default_config_files`` are read where it names none. Every value is checked here, so that a service never starts
+    on a mistake that it would meet hours later: SystemExit then names all of them, one a line.
+    """
+    conf = cfg.ConfigOpts()
+    log.register_options(conf)
+    for group, options in _options():
+        conf.register_opts(options, group=group)
+    try:
+        conf(argv, project="tavia", prog=prog, default_config_files=list(default_config_files), default_config_dirs=[])
+    except cfg.Error as error:
+        raise SystemExit(f"{prog}: {error}") from error
+    mistakes = list(_mistakes(conf))
+    if mistakes:
+        raise SystemExit("\n".join(f"{prog}: {mistake}" for mistake in mistakes))
+    return conf
+
+
+def setup_logging(conf: cfg.ConfigOpts) -> None:
+    """Start oslo.log as configured; then name, once and in one line, what the files set and Tavia does not use."""
+    log.setup(conf, conf.prog)
+    unused = unused_options(conf)
+    if unused:
+        LOG.warning("Options that Tavia does not use, they have no effect: %s", ", ".join(unused))
+
+
+def unused_options(conf: cfg.ConfigOpts) -> list[str]:
+    """What the configuration files set and nothing here reads: ``[group] name``, sorted."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for path in conf.config_file:
+        cfg.ConfigParser(path, sections).parse()
+    known = set(_known_names())
+    return sorted(
+        f"[{section}] {name}"
+        for section, assignments in sections.items()
+        for name in assignments
+        if (section, name.replace("-", "_")) not in known
+    )
+
+
+def _options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
+    """All options but oslo.log's, which registers its own: (group, None for DEFAULT; options)."""
+    for module in _GROUPS:
+        yield module.GROUP, module.OPTIONS
+    yield "database", database_options.database_opts
+    yield from oslo_middleware.opts.list_opts_cors()
+    yield from oslo_middleware.opts.list_opts_healthcheck()
+    yield from oslo_middleware.opts.list_opts_http_proxy_to_wsgi()
+    yield from oslo_middleware.opts.list_opts_sizelimit()
+
+
+def _known_names() -> Iterator[tuple[str, str]]:
+    """Every (group, name) by which a file may set an option, old names too."""
+    for group, options in chain(_options(), log_options.list_opts()):
+        for option in options:
+            yield group or "DEFAULT", option.dest
+            yield from ((old.group or group or "DEFAULT", old.name or option.dest) for old in option.deprecated_opts)
+
+
+def _mistakes(conf: cfg.ConfigOpts) -> Iterator[str]:
+    """Read every option once: oslo.config checks a value only when it is read."""
+    groups = {name: conf[name] for name in {group for group, _ in _options() if group}}
+    for group, options in ({"DEFAULT": conf} | groups).items():
+        for name in options:
+            try:
+                options[name]
+            except (cfg.Error, ValueError) as error:
+                yield f"[{group}] {name}: {error}"

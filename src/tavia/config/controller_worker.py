@@ -1,0 +1,62 @@
+"""[controller_worker]: which cloud amphorae live in, and how they are made."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+GROUP = "controller_worker"
+OPTIONS = [
+    cfg.StrOpt(
+        "compute_driver",
+        default="compute_nova_driver",
+        choices=[
+            ("compute_nova_driver", "Nova servers."),
+            ("compute_noop_driver", "Nothing at all, at once: for tests of the API and of the control plane."),
+            ("compute_local_driver", "Sandboxes of Linux namespaces on this machine."),
+        ],
+        help="What an amphora is.",
+    ),
+    cfg.StrOpt(
+        "network_driver",
+        default="allowed_address_pairs_driver",
+        choices=[
+            ("allowed_address_pairs_driver", "Neutron; the VIP is an allowed address pair."),
+            ("network_noop_driver", "Nothing at all, at once."),
+            ("network_local_driver", "Bridges and veth pairs on this machine."),
+        ],
+        help="Where networks, subnets and ports come from.",
+    ),
+    cfg.StrOpt(
+        "image_driver",
+        default="image_glance_driver",
+        choices=[
+            ("image_glance_driver", "Glance."),
+            ("image_noop_driver", "No images."),
+            ("image_local_driver", "No images: a local amphora shares this machine's programs."),
+        ],
+        help="Where the image of an amphora comes from.",
+    ),
+    cfg.StrOpt(
+        "loadbalancer_topology",
+        default="SINGLE",
+        choices=[
+            ("SINGLE", "One amphora; it is replaced when it fails."),
+            ("ACTIVE_STANDBY", "Two amphorae; the second takes over the VIP at once."),
+        ],
+        help="Topology of new load balancers.",
+    ),
+    cfg.StrOpt(
+        "client_ca",
+        default="/etc/octavia/certs/ca_01.pem",
+        help="File with the certificate (PEM) of the authority that signs controller certificates: an amphora obeys "
+        "only those.",
+    ),
+    cfg.StrOpt("amp_image_tag", help="Tag of the image that amphorae boot from; the newest one with it is taken."),
+    cfg.StrOpt("amp_image_owner_id", help="Project that must own the image; unset: any."),
+    cfg.StrOpt("amp_flavor_id", help="Flavor of amphorae."),
+    cfg.ListOpt(
+        "amp_boot_network_list",
+        default=[],
+        help="Networks that an amphora boots on. The first is the management network.",
+    ),
+]

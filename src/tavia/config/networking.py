@@ -1,0 +1,19 @@
+"""[networking]: which VIPs users may ask for."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+GROUP = "networking"
+OPTIONS = [
+    cfg.BoolOpt("allow_vip_network_id", default=True, help="A user may ask for a VIP by vip_network_id."),
+    cfg.BoolOpt("allow_vip_subnet_id", default=True, help="A user may ask for a VIP by vip_subnet_id."),
+    cfg.BoolOpt("allow_vip_port_id", default=True, help="A user may bring a port for the VIP by vip_port_id."),
+    cfg.ListOpt("valid_vip_networks", help="Ids of the only networks that a VIP may be on. Unset: any."),
+    cfg.ListOpt("denylist_vip_networks", default=[], help="Ids of networks that no VIP may be on."),
+    cfg.ListOpt(
+        "reserved_ips",
+        default=["169.254.169.254"],
+        help="Addresses that no member may have, such as the cloud's metadata service.",
+    ),
+]

@@ -1,0 +1,44 @@
+"""[tavia]: what Octavia has no option for."""
+
+from __future__ import annotations
+
+from oslo_config import cfg
+
+GROUP = "tavia"
+OPTIONS = [
+    cfg.StrOpt("state_dir", help="Directory of the local cloud that `tavia up` started: sockets, sandboxes, logs."),
+    cfg.FloatOpt(
+        "lease_ttl",
+        default=30.0,
+        min=1.0,
+        help="Seconds for which a worker holds a load balancer without renewing. A dead worker's work is taken over "
+        "after that long.",
+    ),
+    cfg.FloatOpt(
+        "step_deadline", default=30.0, min=1.0, help="Most seconds that one step may take; its worker then lets go."
+    ),
+    cfg.FloatOpt("poll_interval", default=1.0, min=0.05, help="Seconds between two looks for load balancers to do."),
+    cfg.FloatOpt(
+        "coalesce_interval",
+        default=0.2,
+        min=0.0,
+        help="Seconds between two convergences of one load balancer, so that a burst of changes is applied together.",
+    ),
+    cfg.FloatOpt(
+        "retry_pending_seconds",
+        default=300.0,
+        min=0.0,
+        help="Seconds for which a failing change stays PENDING before it shows ERROR. It is tried on in either.",
+    ),
+    cfg.FloatOpt(
+        "retry_interval_max", default=60.0, min=1.0, help="Most seconds between two tries of a failing change."
+    ),
+    cfg.FloatOpt("boot_timeout", default=300.0, min=1.0, help="Seconds that an amphora may take to boot and answer."),
+    cfg.FloatOpt(
+        "orphan_grace",
+        default=3600.0,
+        min=0.0,
+        help="Seconds after which a cloud resource that no row names is removed. It is reported at once.",
+    ),
+    cfg.IntOpt("max_workers", default=8, min=1, help="Load balancers that one worker process converges at a time."),
+]
