@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 M = TypeVar("M")
@@ -74,10 +73,14 @@ class Attribute:
         return self.marker(In) or In("")
 
 
-@cache
+_known: dict[type[Any], tuple[Attribute, ...]] = {}
+
+
 def attributes(resource: type[Any]) -> tuple[Attribute, ...]:
     """All attributes of a resource's dataclass, in the order of declaration."""
-    return tuple(_declared(resource))
+    if resource not in _known:
+        _known[resource] = tuple(_declared(resource))
+    return _known[resource]
 
 
 def _declared(resource: type[Any]) -> Iterator[Attribute]:

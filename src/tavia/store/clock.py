@@ -1,0 +1,27 @@
+"""The database's clock. Leases and due times are written and compared by it only, so hosts' clocks don't matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Double
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """Seconds since the epoch with fractions, as the database sees them when the statement runs."""
+
+    type = Double()
+    inherit_cache = True
+    name = "tavia_now"
+
+
+@compiles(now, "sqlite")
+def _sqlite(element: now, compiler: Any, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "mysql", "mariadb")
+def _mysql(element: now, compiler: Any, **kw: Any) -> str:
+    return "UNIX_TIMESTAMP(SYSDATE(6))"

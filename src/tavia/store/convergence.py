@@ -1,0 +1,187 @@
+"""What the worker reads and commits: which load balancers are due, their tree, and the fenced commits.
+
+Commits are set-based: ``changed_generation <= g`` is evaluated when they run, never over ids from the snapshot, so
+a change accepted meanwhile stays PENDING until its own generation is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, and_, case, delete, or_, select, update
+
+from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.seams import Fault
+from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus
+from tavia.model.tree import Tree
+from tavia.store import schema
+from tavia.store.clock import now
+from tavia.store.rows import from_row, utcnow
+
+_lb = schema.load_balancer.c
+_amphora = schema.amphora.c
+
+CHILDREN_FIRST: tuple[type[Configured], ...] = (Member, HealthMonitor, Listener, Pool)
+"""The order in which rows can be deleted: none is referenced by a later one."""
+
+R = TypeVar("R")
+
+
+def due(conn: Connection, providers: Collection[str], limit: int) -> list[str]:
+    """Load balancers of these providers that want convergence and whose lease is free.
+
+    A generation that no worker has attempted yet, or a stored time that has come (a wait, a retry).
+    """
+    lease = schema.lease.c
+    rows = conn.execute(
+        select(_lb.id)
+        .join(schema.lease, lease.loadbalancer_id == _lb.id)
+        .where(
+            _lb.provider.in_(providers),
+            or_(_lb.generation > _lb.attempted_generation, _lb.due_at <= now()),
+            or_(_lb.provisioning_status != ProvisioningStatus.DELETED, _lb.due_at.is_not(None)),
+            lease.until <= now(),
+        )
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def read_tree(conn: Connection, loadbalancer_id: str) -> Tree:
+    """The load balancer with all its rows, oldest first; amphorae without the ones that are gone for good."""
+
+    def rows(resource: type[R], *conditions: Any) -> tuple[R, ...]:
+        table = schema.TABLES[resource]
+        statement = select(table).where(table.c.loadbalancer_id == loadbalancer_id, *conditions)
+        found = conn.execute(statement.order_by(table.c.created_at, table.c.id)).mappings()
+        return tuple(from_row(resource, row) for row in found)
+
+    loadbalancer = conn.execute(select(schema.load_balancer).where(_lb.id == loadbalancer_id)).mappings().one()
+    return Tree(
+        loadbalancer=from_row(LoadBalancer, loadbalancer),
+        listeners=rows(Listener),
+        pools=rows(Pool),
+        members=rows(Member),
+        healthmonitors=rows(HealthMonitor),
+        amphorae=rows(Amphora, _amphora.status != AmphoraStatus.DELETED),
+    )
+
+
+def commit_children(
+    conn: Connection,
+    loadbalancer_id: str,
+    generation: int,
+    refused: Mapping[str, Fault],
+    applied_forms: Mapping[str, dict[str, Any]],
+) -> None:
+    """What changed at or before ``generation`` is ACTIVE, what was deleted goes, what HAProxy refused is ERROR.
+
+    ``refused`` maps ids to why; ``applied_forms`` maps ids of listeners and pools to the form that now runs.
+    """
+    for resource in CHILDREN_FIRST:
+        table = schema.TABLES[resource]
+        mine = and_(table.c.loadbalancer_id == loadbalancer_id, table.c.changed_generation <= generation)
+        conn.execute(delete(table).where(mine, table.c.deleted_generation <= generation))
+        values: dict[str, Any] = {"provisioning_status": ProvisioningStatus.ACTIVE, "fault": None}
+        if resource is HealthMonitor:
+            values["operating_status"] = case(
+                (table.c.admin_state_up, OperatingStatus.ONLINE), else_=OperatingStatus.OFFLINE
+            )
+        pending = table.c.provisioning_status.in_((*PENDING, ProvisioningStatus.ERROR))
+        conn.execute(
+            update(table)
+            .where(mine, pending, table.c.deleted_generation.is_(None), table.c.id.not_in(refused))
+            .values(values)
+        )
+        for row_id, fault in refused.items():
+            conn.execute(
+                update(table)
+                .where(mine, table.c.id == row_id)
+                .values(provisioning_status=ProvisioningStatus.ERROR, fault=asdict(fault))
+            )
+        if resource in (Listener, Pool):
+            for row_id, form in applied_forms.items():
+                conn.execute(update(table).where(mine, table.c.id == row_id).values(applied_form=form))
+
+
+def commit_converged(conn: Connection, loadbalancer_id: str, generation: int) -> None:
+    """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile."""
+    is_last = and_(_lb.generation == generation, _lb.deleted_generation.is_(None))
+    conn.execute(
+        update(schema.load_balancer)
+        .where(_lb.id == loadbalancer_id)
+        .values(
+            observed_generation=generation,
+            attempted_generation=generation,
+            provisioning_status=case((is_last, ProvisioningStatus.ACTIVE), else_=_lb.provisioning_status),
+            fault=case((is_last, None), else_=_lb.fault),
+            due_at=None,
+            failing_since=None,
+        )
+    )
+
+
+def commit_wait(conn: Connection, loadbalancer_id: str, generation: int, seconds: float, fault: Fault | None) -> None:
+    """Come back in ``seconds``; the status stays as it is. ``fault`` says what it waits for, if that is trouble."""
+    conn.execute(
+        update(schema.load_balancer)
+        .where(_lb.id == loadbalancer_id)
+        .values(attempted_generation=generation, due_at=now() + seconds, fault=asdict(fault) if fault else None)
+    )
+
+
+def commit_failure(
+    conn: Connection, loadbalancer_id: str, generation: int, fault: Fault, *, show: bool, retry_in: float
+) -> None:
+    """An attempt failed. Where ``show`` is true and nothing newer was accepted it is ERROR; retries go on either way.
+
+    An ERROR shown already stays until an attempt succeeds or a new change is accepted.
+    """
+    last = _lb.generation == generation
+    conn.execute(
+        update(schema.load_balancer)
+        .where(_lb.id == loadbalancer_id)
+        .values(
+            attempted_generation=generation,
+            due_at=now() + retry_in,
+            failing_since=case((_lb.failing_since.is_(None), now()), else_=_lb.failing_since),
+            fault=asdict(fault),
+            provisioning_status=case((last, ProvisioningStatus.ERROR), else_=_lb.provisioning_status)
+            if show
+            else _lb.provisioning_status,
+        )
+    )
+
+
+def failing_for(conn: Connection, loadbalancer_id: str) -> float:
+    """Seconds since the first of the failures in a row, 0 where the last attempt went well."""
+    seconds = conn.execute(
+        select(now() - _lb.failing_since).where(_lb.id == loadbalancer_id, _lb.failing_since.is_not(None))
+    ).scalar_one_or_none()
+    return float(seconds or 0.0)
+
+
+def commit_deleted(conn: Connection, loadbalancer_id: str) -> None:
+    """All that the load balancer had is gone: its rows too, but for its own, which housekeeping purges later."""
+    for resource in CHILDREN_FIRST:
+        table = schema.TABLES[resource]
+        conn.execute(delete(table).where(table.c.loadbalancer_id == loadbalancer_id))
+    conn.execute(
+        delete(schema.listener_statistics).where(schema.listener_statistics.c.loadbalancer_id == loadbalancer_id)
+    )
+    conn.execute(
+        update(schema.load_balancer)
+        .where(_lb.id == loadbalancer_id)
+        .values(
+            provisioning_status=ProvisioningStatus.DELETED,
+            operating_status=OperatingStatus.OFFLINE,
+            observed_generation=_lb.generation,
+            attempted_generation=_lb.generation,
+            due_at=None,
+            failing_since=None,
+            fault=None,
+            updated_at=utcnow(),
+        )
+    )

@@ -1,0 +1,213 @@
+"""What the API and the health-manager write: what should be. Each function is part of one accepting transaction.
+
+The first statement of every such transaction is :func:`begin_change`: it takes the load balancer's row lock and its
+new generation. All that is validated against other rows is read after it, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, case, exists, func, insert, select, update
+
+from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
+from tavia.store import schema
+from tavia.store.rows import to_row, utcnow
+
+_lb = schema.load_balancer.c
+
+
+class NoSuchLoadBalancer(LookupError):
+    """There is no such load balancer, or it is deleted already."""
+
+
+class BeingDeleted(Exception):
+    """The load balancer's deletion was accepted: it takes no changes any more."""
+
+
+class Immutable(Exception):
+    """The load balancer's status does not allow this now (``immutable_while_pending``). ``status`` is its status."""
+
+    def __init__(self, status: ProvisioningStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def create_loadbalancer(conn: Connection, loadbalancer: LoadBalancer) -> None:
+    """Insert a new load balancer, at generation 1, and its lease, which nobody holds."""
+    conn.execute(insert(schema.load_balancer).values(to_row(loadbalancer)))
+    conn.execute(insert(schema.lease).values(loadbalancer_id=loadbalancer.id, owner="", epoch=0, until=0.0))
+
+
+def begin_change(
+    conn: Connection, loadbalancer_id: str, only_from: Collection[ProvisioningStatus] | None = None
+) -> int:
+    """Accept a change below or of a load balancer; returns its new generation.
+
+    ``only_from`` are the statuses in which it is accepted, None for all. Raises NoSuchLoadBalancer, BeingDeleted,
+    Immutable.
+    """
+    return _accept(conn, loadbalancer_id, only_from, _pending())
+
+
+def begin_delete(
+    conn: Connection, loadbalancer_id: str, only_from: Collection[ProvisioningStatus] | None = None
+) -> int:
+    """Accept the deletion of a load balancer, again too after it failed. Raises as :func:`begin_change`."""
+    intent = {"deleted_generation": func.coalesce(_lb.deleted_generation, _lb.generation + 1)}
+    status = {"provisioning_status": ProvisioningStatus.PENDING_DELETE}
+    return _accept(conn, loadbalancer_id, only_from, status | intent, even_deleted=True)
+
+
+def _pending() -> dict[str, Any]:
+    return {"provisioning_status": _after_change(_lb.provisioning_status)}
+
+
+def _after_change(status: Any) -> Any:
+    never_applied = ProvisioningStatus.PENDING_CREATE
+    return case((status == never_applied, never_applied), else_=ProvisioningStatus.PENDING_UPDATE)
+
+
+def _accept(
+    conn: Connection,
+    loadbalancer_id: str,
+    only_from: Collection[ProvisioningStatus] | None,
+    values: Mapping[str, Any],
+    *,
+    even_deleted: bool = False,
+) -> int:
+    conditions = [_lb.id == loadbalancer_id, _lb.provisioning_status != ProvisioningStatus.DELETED]
+    if not even_deleted:
+        conditions.append(_lb.deleted_generation.is_(None))
+    if only_from is not None:
+        conditions.append(_lb.provisioning_status.in_(only_from))
+    accepted = conn.execute(
+        update(schema.load_balancer)
+        .where(*conditions)
+        .values(
+            generation=_lb.generation + 1,
+            changed_generation=_lb.generation + 1,
+            failing_since=None,
+            **values,
+        )
+    )
+    row = conn.execute(
+        select(_lb.generation, _lb.provisioning_status, _lb.deleted_generation).where(_lb.id == loadbalancer_id)
+    ).one_or_none()
+    if accepted.rowcount and row:
+        return int(row.generation)
+    if row is None or row.provisioning_status == ProvisioningStatus.DELETED:
+        raise NoSuchLoadBalancer(loadbalancer_id)
+    if row.deleted_generation is not None and not even_deleted:
+        raise BeingDeleted(loadbalancer_id)
+    raise Immutable(ProvisioningStatus(row.provisioning_status))
+
+
+def add(conn: Connection, resource: Configured, generation: int) -> None:
+    """Insert a child that is to exist from this generation on."""
+    conn.execute(insert(schema.TABLES[type(resource)]).values(to_row(resource) | {"changed_generation": generation}))
+
+
+def change(conn: Connection, resource: type[Configured], ids: Collection[str], generation: int, **values: Any) -> None:
+    """Set attributes of rows, or only their status where no values are given; one never applied stays PENDING_CREATE.
+
+    Rows marked deleted are left alone.
+    """
+    if not ids:
+        return
+    table = schema.TABLES[resource]
+    conn.execute(
+        update(table)
+        .where(table.c.id.in_(ids), table.c.deleted_generation.is_(None))
+        .values(
+            provisioning_status=_after_change(table.c.provisioning_status),
+            changed_generation=generation,
+            updated_at=utcnow(),
+            **values,
+        )
+    )
+
+
+def mark_deleted(conn: Connection, resource: type[Configured], ids: Collection[str], generation: int) -> None:
+    """Mark rows for deletion; the worker removes what they stand for, then them."""
+    table = schema.TABLES[resource]
+    _mark_deleted_where(conn, resource, generation, table.c.id.in_(ids))
+
+
+def mark_children_deleted(conn: Connection, loadbalancer_id: str, generation: int) -> None:
+    """Cascade: mark all that stands below a load balancer."""
+    for resource in CHILDREN:
+        table = schema.TABLES[resource]
+        _mark_deleted_where(conn, resource, generation, table.c.loadbalancer_id == loadbalancer_id)
+
+
+def _mark_deleted_where(conn: Connection, resource: type[Configured], generation: int, condition: Any) -> None:
+    table = schema.TABLES[resource]
+    conn.execute(
+        update(table)
+        .where(condition, table.c.deleted_generation.is_(None))
+        .values(
+            deleted_generation=generation,
+            changed_generation=generation,
+            provisioning_status=ProvisioningStatus.PENDING_DELETE,
+            updated_at=utcnow(),
+        )
+    )
+
+
+def forget_default_pool(conn: Connection, pool_id: str, generation: int) -> None:
+    """Take a pool that goes away from the listeners that have it as their default."""
+    listener = schema.listener.c
+    listener_ids = conn.execute(
+        select(listener.id).where(listener.default_pool_id == pool_id, listener.deleted_generation.is_(None))
+    ).scalars()
+    change(conn, Listener, list(listener_ids), generation, default_pool_id=None)
+
+
+def replace_amphorae(conn: Connection, loadbalancer_id: str, generation: int, amphora_ids: Collection[str]) -> int:
+    """Ask for the replacement of amphorae; one already asked for is left alone. Returns how many were marked."""
+    amphora = schema.amphora.c
+    marked = conn.execute(
+        update(schema.amphora)
+        .where(
+            amphora.loadbalancer_id == loadbalancer_id,
+            amphora.id.in_(amphora_ids),
+            amphora.replace_generation.is_(None),
+            amphora.status.in_((AmphoraStatus.ALLOCATED, AmphoraStatus.BOOTING, AmphoraStatus.ERROR)),
+        )
+        .values(replace_generation=generation, updated_at=utcnow())
+    )
+    return marked.rowcount
+
+
+def standing_amphorae(conn: Connection, loadbalancer_id: str) -> list[str]:
+    """The amphorae that a failover of the load balancer replaces: all that exist and are not on their way out."""
+    amphora = schema.amphora.c
+    return list(
+        conn.execute(
+            select(amphora.id).where(
+                amphora.loadbalancer_id == loadbalancer_id,
+                amphora.status.not_in((AmphoraStatus.DELETED, AmphoraStatus.PENDING_DELETE)),
+            )
+        ).scalars()
+    )
+
+
+def remove_again(conn: Connection, amphora_id: str) -> None:
+    """Have a replaced amphora's removal repeated: it came back and sent a heartbeat."""
+    amphora = schema.amphora.c
+    came_back = (AmphoraStatus.DELETED, AmphoraStatus.PENDING_DELETE)
+    conn.execute(
+        update(schema.amphora)
+        .where(amphora.id == amphora_id, amphora.status.in_(came_back))
+        .values(status=AmphoraStatus.PENDING_DELETE, updated_at=utcnow())
+    )
+    conn.execute(
+        update(schema.load_balancer)
+        .where(
+            exists().where(amphora.id == amphora_id, amphora.loadbalancer_id == _lb.id),
+        )
+        .values(due_at=0.0)
+    )

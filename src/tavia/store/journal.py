@@ -1,0 +1,118 @@
+"""The journal: what was done to which load balancer, step by step. Audit, progress bar and timeline in one.
+
+States of an operation: running, done, waiting, failed, lost (its worker died or was overtaken); of a step: running,
+done, failed, lost.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, update
+
+from tavia.model.seams import Seam, SeamError
+from tavia.store import schema
+from tavia.store.clock import now
+
+_operation = schema.operation.c
+_step = schema.step.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecord:
+    """One step: what is done to which subject, and the seam that it crosses."""
+
+    id: str
+    what: str
+    seam: Seam
+    subject: str
+
+
+def open_operation(conn: Connection, *, loadbalancer_id: str, what: str, generation: int, epoch: int, host: str) -> str:
+    """Begin an operation; one still marked running on the load balancer belonged to a worker that is gone."""
+    conn.execute(
+        update(schema.operation)
+        .where(_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
+        .values(state="lost", ended=now())
+    )
+    operation_id = str(uuid.uuid4())
+    conn.execute(
+        insert(schema.operation).values(
+            id=operation_id,
+            loadbalancer_id=loadbalancer_id,
+            what=what,
+            generation=generation,
+            epoch=epoch,
+            state="running",
+            started=now(),
+            host=host,
+        )
+    )
+    return operation_id
+
+
+def close_operation(conn: Connection, operation_id: str, state: str, failure: SeamError | None = None) -> None:
+    """End an operation, with what failed."""
+    conn.execute(
+        update(schema.operation)
+        .where(_operation.id == operation_id)
+        .values(
+            state=state,
+            ended=now(),
+            seam=failure.seam if failure else None,
+            code=failure.code if failure else None,
+            reason=failure.message if failure else None,
+        )
+    )
+
+
+def open_steps(conn: Connection, operation_id: str, steps: Sequence[StepRecord]) -> None:
+    """Begin steps that run side by side, in one statement."""
+    conn.execute(
+        insert(schema.step).values(started=now()),
+        [
+            {
+                "id": step.id,
+                "operation_id": operation_id,
+                "what": step.what,
+                "seam": step.seam,
+                "subject": step.subject,
+                "state": "running",
+            }
+            for step in steps
+        ],
+    )
+
+
+def close_steps(conn: Connection, steps: Sequence[StepRecord], failures: dict[str, SeamError]) -> None:
+    """End steps; ``failures`` maps a step's id to what went wrong."""
+    done = [step.id for step in steps if step.id not in failures]
+    conn.execute(update(schema.step).where(_step.id.in_(done)).values(state="done", ended=now()))
+    for step_id, failure in failures.items():
+        conn.execute(
+            update(schema.step)
+            .where(_step.id == step_id)
+            .values(state="failed", ended=now(), code=failure.code, reason=failure.message)
+        )
+
+
+def event(conn: Connection, *, loadbalancer_id: str, what: str, failure: SeamError, host: str) -> None:
+    """Something that happened at once: an operation that begins and ends here, with its reason."""
+    conn.execute(
+        insert(schema.operation).values(
+            id=str(uuid.uuid4()),
+            loadbalancer_id=loadbalancer_id,
+            what=what,
+            generation=0,
+            epoch=0,
+            state="done",
+            started=now(),
+            ended=now(),
+            seam=failure.seam,
+            code=failure.code,
+            reason=failure.message,
+            host=host,
+        )
+    )

@@ -1,0 +1,44 @@
+"""Rows to the model's dataclasses and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeVar, get_origin
+
+from sqlalchemy import RowMapping
+
+from tavia.model.attributes import attributes
+from tavia.store.schema import without_none
+
+R = TypeVar("R")
+
+
+def _enumerations(resource: type[Any]) -> dict[str, type[StrEnum]]:
+    found = {}
+    for attribute in attributes(resource):
+        python_type = without_none(attribute.type)
+        if get_origin(python_type) is None and isinstance(python_type, type) and issubclass(python_type, StrEnum):
+            found[attribute.name] = python_type
+    return found
+
+
+def from_row(resource: type[R], row: RowMapping) -> R:
+    """A dataclass from a row with all its columns (others are ignored)."""
+    enumerations = _enumerations(resource)
+    values = {a.name: row[a.name] for a in attributes(resource)}
+    for name, enumeration in enumerations.items():
+        if values[name] is not None:
+            values[name] = enumeration(values[name])
+    return resource(**values)
+
+
+def to_row(resource: Any) -> dict[str, Any]:
+    """Column values of a dataclass."""
+    return {f.name: getattr(resource, f.name) for f in dataclasses.fields(resource)}
+
+
+def utcnow() -> datetime:
+    """The naive UTC time for ``created_at`` and ``updated_at``: shown to people, never compared."""
+    return datetime.now(UTC).replace(tzinfo=None)

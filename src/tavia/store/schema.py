@@ -1,0 +1,168 @@
+"""The tables: one for each resource of the model, built from its declaration, and the loop's own.
+
+Alembic's migrations bring a database to what stands here; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import types
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import MaxLen
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+from tavia.model.attributes import Attribute, References, attributes
+from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
+
+metadata = MetaData()
+
+TIMESTAMP = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def column_type(attribute: Attribute) -> TypeEngine[Any]:
+    """The SQL type of a declared attribute: strings by their ``MaxLen``, lists and maps as JSON."""
+    python_type = without_none(attribute.type)
+    if get_origin(python_type) in (list, dict):
+        return JSON(none_as_null=True)
+    limit = attribute.marker(MaxLen)
+    if get_origin(python_type) is Literal or python_type is str or issubclass(python_type, StrEnum):
+        return String(limit.max_length if limit else 255)
+    by_type: dict[Any, TypeEngine[Any]] = {bool: Boolean(), int: BigInteger(), float: Double(), datetime: TIMESTAMP}
+    return by_type[python_type]
+
+
+def without_none(annotation: Any) -> Any:
+    """``X | None`` -> ``X``; anything else as it is."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(arm for arm in get_args(annotation) if arm is not type(None))
+    return annotation
+
+
+def _column(attribute: Attribute) -> Column[Any]:
+    reference = attribute.marker(References)
+    constraints: list[ForeignKey] = [ForeignKey(f"{reference.table}.id")] if reference else []
+    nullable = without_none(attribute.type) is not attribute.type
+    return Column(
+        attribute.name, column_type(attribute), *constraints, primary_key=attribute.name == "id", nullable=nullable
+    )
+
+
+def _table(resource: type[Any], *extra: Any) -> Table:
+    return Table(resource.table, metadata, *(_column(a) for a in attributes(resource)), *extra)
+
+
+load_balancer = _table(LoadBalancer, Index("ix_load_balancer_project", "project_id", "created_at"))
+pool = _table(Pool)
+listener = _table(Listener)
+member = _table(Member)
+health_monitor = _table(HealthMonitor)
+amphora = _table(Amphora, Index("ix_amphora_status", "status"))
+
+for _child in (pool, listener, member, health_monitor, amphora):
+    Index(f"ix_{_child.name}_loadbalancer", _child.c.loadbalancer_id)
+Index("ix_member_pool", member.c.pool_id)
+Index("ix_health_monitor_pool", health_monitor.c.pool_id)
+
+TABLES: dict[type[Any], Table] = {
+    LoadBalancer: load_balancer,
+    Pool: pool,
+    Listener: listener,
+    Member: member,
+    HealthMonitor: health_monitor,
+    Amphora: amphora,
+}
+"""A resource's table."""
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("loadbalancer_id", String(36), ForeignKey("load_balancer.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("until", Double, nullable=False),
+)
+
+operation = Table(
+    "operation",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("loadbalancer_id", String(36), nullable=False),
+    Column("what", String(64), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started", Double, nullable=False),
+    Column("ended", Double),
+    Column("seam", String(16)),
+    Column("code", String(64)),
+    Column("reason", Text),
+    Column("host", String(255), nullable=False),
+    Index("ix_operation_loadbalancer", "loadbalancer_id", "started"),
+)
+
+step = Table(
+    "step",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("operation_id", String(36), ForeignKey("operation.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("what", String(64), nullable=False),
+    Column("seam", String(16), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started", Double, nullable=False),
+    Column("ended", Double),
+    Column("code", String(64)),
+    Column("reason", Text),
+)
+
+amphora_health = Table(
+    "amphora_health",
+    metadata,
+    Column("amphora_id", String(36), ForeignKey("amphora.id", ondelete="CASCADE"), primary_key=True),
+    Column("last_update", Double, nullable=False, index=True),
+    Column("boot_count", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("bundle_hash", String(64)),
+    Column("vrrp_state", String(16)),
+    Column("peer_seen", Boolean),
+    Column("haproxy_up", Boolean, nullable=False),
+)
+
+listener_statistics = Table(
+    "listener_statistics",
+    metadata,
+    Column("listener_id", String(36), primary_key=True),
+    Column("amphora_id", String(36), primary_key=True),
+    Column("loadbalancer_id", String(36), nullable=False, index=True),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
+    ),
+)
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("single", Integer, nullable=False, unique=True),
+)
