@@ -1,0 +1,74 @@
+"""The bundle of one amphora from its load balancer's tree."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from tavia.amphora.bundle import Bundle, Fence, Interface
+from tavia.model.resources import Amphora, LoadBalancer
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import Topology
+from tavia.model.tree import Tree
+from tavia.render.haproxy import render_haproxy, vip_addresses
+from tavia.render.keepalived import render_keepalived
+from tavia.render.settings import RenderSettings, VipNetwork
+
+VIP_INTERFACE = "eth1"
+
+
+def render_bundle(
+    tree: Tree, amphora: Amphora, peer: Amphora | None, network: VipNetwork, settings: RenderSettings, fence: Fence
+) -> Bundle:
+    """What ``amphora`` is to do at the tree's generation.
+
+    ``tree`` is a :meth:`Tree.wanted`; ``peer`` is the other half of the pair, None while it is missing and for
+    SINGLE. A peer without an address counts as missing. Raises SeamError (control, amphora-incomplete) when the row
+    lacks what rendering needs.
+    """
+    lb = tree.loadbalancer
+    if not (amphora.vrrp_ip and amphora.vrrp_mac and lb.vip_address):
+        raise SeamError(
+            Seam.CONTROL,
+            "amphora-incomplete",
+            f"amphora {amphora.id} has no address on the VIP's network yet: its port must be made first",
+        )
+    files = {"haproxy.cfg": render_haproxy(tree, amphora, peer, settings)}
+    vips = _vips(lb)
+    if paired := lb.topology is Topology.ACTIVE_STANDBY:
+        peer_address = peer.vrrp_ip if peer else None
+        files["keepalived.conf"] = render_keepalived(
+            amphora,
+            address=amphora.vrrp_ip,
+            peer_address=peer_address,
+            interface=VIP_INTERFACE,
+            vips=vips,
+            settings=settings,
+        )
+    interface = Interface(
+        name=VIP_INTERFACE,
+        mac=amphora.vrrp_mac,
+        mtu=network.mtu,
+        addresses=(f"{amphora.vrrp_ip}/{ip_network(network.cidr).prefixlen}",),
+        vips=() if paired else tuple(vips),
+        routes=_routes(network),
+    )
+    return Bundle(
+        amphora_id=amphora.id,
+        loadbalancer_id=lb.id,
+        generation=tree.generation,
+        fence=fence,
+        files=files,
+        interfaces=(interface,),
+    )
+
+
+def _vips(lb: LoadBalancer) -> list[str]:
+    # As single hosts: the subnet's route comes with the amphora's own address.
+    return [str(ip_network(address)) for address in vip_addresses(lb)]
+
+
+def _routes(network: VipNetwork) -> tuple[tuple[str, str], ...]:
+    if network.gateway_ip is None:
+        return network.host_routes
+    everywhere = "::/0" if isinstance(ip_address(network.gateway_ip), IPv6Address) else "0.0.0.0/0"
+    return ((everywhere, network.gateway_ip), *network.host_routes)
