@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+RUN_DIR = "/run/tavia"
+"""What is gone after a reboot: sockets, pid files, what HAProxy has loaded."""
+
+STATE_DIR = "/var/lib/tavia"
+"""What survives a reboot: the bundle, the boot count."""
+
+AGENT_CONFIG = "/etc/octavia/amphora-agent.conf"
+"""The agent's configuration, as in Octavia's amphora."""
+
+AGENT_CERT = "/etc/octavia/certs/server.pem"
+"""The agent's certificate and key."""
+
+AGENT_CLIENT_CA = "/etc/octavia/certs/client_ca.pem"
+"""The authority that signs the controllers' certificates."""
+
 HAPROXY_SOCKET = "/run/tavia/haproxy.sock"
 """HAProxy's stats socket, level admin."""
 
