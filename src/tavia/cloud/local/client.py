@@ -1,0 +1,171 @@
+"""The local cloud for everyone but its daemon: Compute, Networking and Images over the daemon's unix socket.
+
+Worker, API, health manager and CLI use it, each from its own process. Light: nothing of the daemon is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tavia.cloud.local import wire
+from tavia.cloud.protocols import Network, Port, Server, ServerSpec, Subnet
+from tavia.model.seams import Seam, SeamError
+
+_TIMEOUT = 30.0
+"""Seconds for one answer: the longest call, a power off, waits this long at most."""
+
+
+class LocalClient:
+    """Implements Compute, Networking and Images of :mod:`tavia.cloud.protocols`; safe for threads and forks.
+
+    Every call may raise SeamError (boot, local-cloud-down) when the daemon does not answer.
+    """
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def _call(self, call: str, /, **arguments: Any) -> Any:
+        request = json.dumps({"call": call, "arguments": wire.encode(arguments)}).encode() + b"\n"
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_TIMEOUT)
+                connection.connect(str(self._path))
+                connection.sendall(request)
+                line = connection.makefile("rb").readline()
+        except OSError as error:
+            raise self._down(str(error)) from error
+        if not line.endswith(b"\n"):
+            raise self._down("it hung up before it answered")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise wire.decode_error(answer["error"])
+        return answer["result"]
+
+    def _down(self, why: str) -> SeamError:
+        message = f"the local cloud does not answer on {self._path} ({why}); start it with tavia up"
+        return SeamError(Seam.BOOT, "local-cloud-down", message)
+
+    # -- Compute ------------------------------------------------------------------------------------------------
+
+    def boot(self, spec: ServerSpec) -> str:
+        """See Compute. Raises NotFound (a port), SeamError port-in-use, haproxy-missing."""
+        server_id: str = self._call("boot", spec=spec)
+        return server_id
+
+    def server(self, server_id: str) -> Server | None:
+        """See Compute."""
+        data = self._call("server", server_id=server_id)
+        return data and wire.server(data)
+
+    def servers(self, tags: frozenset[str] = frozenset()) -> list[Server]:
+        """See Compute."""
+        return [wire.server(data) for data in self._call("servers", tags=tags)]
+
+    def power_off(self, server_id: str) -> None:
+        """See Compute. Its interfaces are gone too."""
+        self._call("power_off", server_id=server_id)
+
+    def power_on(self, server_id: str) -> None:
+        """See Compute. Nothing when it runs. Raises NotFound."""
+        self._call("power_on", server_id=server_id)
+
+    def delete(self, server_id: str) -> None:
+        """See Compute."""
+        self._call("delete", server_id=server_id)
+
+    # -- Networking ---------------------------------------------------------------------------------------------
+
+    def networks(self) -> list[Network]:
+        """See Networking."""
+        return [wire.network(data) for data in self._call("networks")]
+
+    def network(self, network_id: str) -> Network:
+        """See Networking."""
+        return wire.network(self._call("network", network_id=network_id))
+
+    def create_network(self, *, name: str, cidr: str, subnet_name: str = "", gateway_ip: str | None = None) -> Network:
+        """A network with one subnet. ``gateway_ip``: None is the range's first address, "" none.
+
+        Raises SeamError cidr-invalid, cidr-overlaps.
+        """
+        arguments = {"name": name, "cidr": cidr, "subnet_name": subnet_name, "gateway_ip": gateway_ip}
+        return wire.network(self._call("create_network", **arguments))
+
+    def delete_network(self, network_id: str) -> None:
+        """Remove it with its subnets; nothing when it is gone already. Raises SeamError network-in-use."""
+        self._call("delete_network", network_id=network_id)
+
+    def subnets(self) -> list[Subnet]:
+        """All subnets."""
+        return [wire.subnet(data) for data in self._call("subnets")]
+
+    def subnet(self, subnet_id: str) -> Subnet:
+        """See Networking."""
+        return wire.subnet(self._call("subnet", subnet_id=subnet_id))
+
+    def create_subnet(self, network_id: str, *, cidr: str, name: str, gateway_ip: str | None = None) -> Subnet:
+        """One more range for a network; as :meth:`create_network`."""
+        arguments = {"network_id": network_id, "cidr": cidr, "name": name, "gateway_ip": gateway_ip}
+        return wire.subnet(self._call("create_subnet", **arguments))
+
+    def ports(self, tags: frozenset[str] = frozenset()) -> list[Port]:
+        """See Networking."""
+        return [wire.port(data) for data in self._call("ports", tags=tags)]
+
+    def port(self, port_id: str) -> Port:
+        """See Networking."""
+        return wire.port(self._call("port", port_id=port_id))
+
+    def create_port(
+        self,
+        *,
+        name: str,
+        network_id: str,
+        fixed_ips: Sequence[tuple[str, str | None]],
+        tags: frozenset[str],
+        device_id: str = "",
+        allowed_addresses: frozenset[str] = frozenset(),
+    ) -> Port:
+        """See Networking."""
+        answer = self._call(
+            "create_port",
+            name=name,
+            network_id=network_id,
+            fixed_ips=list(fixed_ips),
+            tags=tags,
+            device_id=device_id,
+            allowed_addresses=allowed_addresses,
+        )
+        return wire.port(answer)
+
+    def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
+        """See Networking."""
+        self._call("set_allowed_addresses", port_id=port_id, addresses=addresses)
+
+    def delete_port(self, port_id: str) -> None:
+        """See Networking."""
+        self._call("delete_port", port_id=port_id)
+
+    def attach_host(self, name: str, network_id: str, address: str | None = None) -> str:
+        """A machine of one's own in a network: a network namespace with eth0, an address and a default route.
+
+        Returns the namespace's name, for ``ip netns exec``. What is there already stays; SeamError host-exists when
+        it is there with another network or address.
+        """
+        namespace: str = self._call("attach_host", name=name, network_id=network_id, address=address)
+        return namespace
+
+    def detach_host(self, name: str) -> None:
+        """Kill what runs on it and remove it; nothing when it is gone already."""
+        self._call("detach_host", name=name)
+
+    # -- Images -------------------------------------------------------------------------------------------------
+
+    def image_id(self, tag: str | None, owner_id: str | None) -> str | None:
+        """None, whatever is asked for: a sandbox boots from this machine's own file system."""
+        del tag, owner_id
+        return None

@@ -1,0 +1,202 @@
+"""Inside the forked child: from a copy of the zygote to a machine of its own whose PID 1 is our small init.
+
+The order: cgroups, namespaces, a private file system, tell the daemon, wait until it has plugged the interfaces,
+configure the management one, give up capabilities, run :mod:`tavia.cloud.local.init`. A process here never returns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tavia
+from tavia.cloud.local import init, linux
+
+AGENT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
+"""Where the agent finds its configuration: Octavia's path, written by the worker through the server's files."""
+
+DISK = {"var-lib-tavia": Path("var/lib/tavia"), "etc-octavia": Path("etc/octavia")}
+"""What survives a power off: directory of the disk -> where the sandbox sees it."""
+
+_ETC = (
+    *("alternatives", "group", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
+    *("nsswitch.conf", "passwd", "protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf"),
+)
+"""What of the host's /etc the sandbox sees: no secrets, no configuration of services."""
+
+_DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+"""Linux' admin-guide/devices.txt"""
+
+_CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 18, 23))
+"""CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,
+NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_CHROOT, SYS_NICE (capability.h): what HAProxy and keepalived need."""
+
+_NAMESPACES = linux.NEWNS | linux.NEWCGROUP | linux.NEWUTS | linux.NEWIPC | linux.NEWPID | linux.NEWNET
+_SAFE = linux.MS_NOSUID | linux.MS_NODEV
+_READ_ONLY = _SAFE | linux.MS_RDONLY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the zygote is told of a sandbox. ``cgroups`` are the files to join them by."""
+
+    hostname: str
+    directory: Path
+    cgroups: tuple[Path, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the zygote's socket."""
+        return {key: [str(p) for p in v] if isinstance(v, tuple) else str(v) for key, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The other way."""
+        cgroups = tuple(Path(path) for path in data["cgroups"])
+        return cls(hostname=data["hostname"], directory=Path(data["directory"]), cgroups=cgroups)
+
+
+# -- the file system ------------------------------------------------------------------------------------------------
+
+
+def make_skeleton(state_dir: Path) -> Path:
+    """The root that all sandboxes share, read-only, in a mount namespace of the zygote's own; returns its path.
+
+    It holds what is listed here and nothing else of the host: programs and libraries, a little of /etc, our Python.
+    """
+    linux.unshare(linux.NEWNS)
+    linux.mount("none", Path("/"), flags=linux.MS_REC | linux.MS_PRIVATE)
+    root = state_dir / "local-cloud" / "root"
+    root.mkdir(exist_ok=True)
+    linux.mount("tavia", root, "tmpfs", options="size=1m,mode=755")
+    for name in ("proc", "sys", "dev", "run", "tmp", "root", "var/lib", "etc", *map(str, DISK.values())):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "var/run").symlink_to("../run")
+    (root / "var/tmp").symlink_to("../tmp")
+    for path in [Path("/usr"), *Path("/").glob("lib*"), Path("/bin"), Path("/sbin"), *_python(state_dir)]:
+        _show(path, root)
+    for name in _ETC:
+        _show(Path("/etc") / name, root)
+    _make_devices(root / "dev")
+    linux.mount("none", root, flags=linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID)
+    return root
+
+
+def _python(state_dir: Path) -> list[Path]:
+    """Where the running Python and our own code come from, outermost directories only; never the state directory."""
+    paths = {Path(sys.prefix), Path(sys.base_prefix), Path(tavia.__path__[0]).parent}
+    paths |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    paths = {path for path in paths if not state_dir.is_relative_to(path)}
+    return [path for path in paths if not any(map(path.is_relative_to, {Path("/usr")} | (paths - {path})))]
+
+
+def _show(path: Path, root: Path) -> None:
+    """Show a path of the host at the same place under ``root``, read-only; a link as a link."""
+    target = root / path.relative_to("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() and not path.readlink().is_absolute():
+        target.symlink_to(path.readlink())
+    elif path.is_dir():
+        target.mkdir(exist_ok=True)
+        linux.bind(path, target, _READ_ONLY)
+    elif path.exists():
+        target.touch()
+        linux.bind(path, target, _READ_ONLY)
+
+
+def _make_devices(directory: Path) -> None:
+    for name, (major, minor) in _DEVICES.items():
+        os.mknod(directory / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        (directory / name).chmod(0o666)
+    for name, target in {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}.items():
+        (directory / name).symlink_to(f"/proc/self/fd{target}")
+    (directory / "shm").mkdir()
+
+
+def _mount_private(root: Path, directory: Path) -> None:
+    """What every sandbox has for itself, on top of the skeleton, which then becomes its root."""
+    safe = _SAFE | linux.MS_NOEXEC
+    linux.mount("proc", root / "proc", "proc", safe)
+    # Of the kernel's settings only the network's are its own; the others are the whole machine's.
+    for name in ("sysrq-trigger", "sys"):
+        linux.bind(root / "proc" / name, root / "proc" / name, _READ_ONLY)
+    linux.bind(root / "proc/sys/net", root / "proc/sys/net", safe)
+    linux.mount("sysfs", root / "sys", "sysfs", safe | linux.MS_RDONLY)
+    for name, size in {"run": "32m", "tmp": "32m", "dev/shm": "16m"}.items():
+        linux.mount("tmpfs", root / name, "tmpfs", _SAFE, f"size={size},mode={'755' if name == 'run' else '1777'}")
+    for name, place in DISK.items():
+        linux.bind(directory / "disk" / name, root / place, _SAFE)
+    linux.pivot_into(root)
+
+
+# -- becoming a machine ---------------------------------------------------------------------------------------------
+
+
+def enter(plan: Plan, root: Path, channel: socket.socket, agent: Callable[[Path], object]) -> NoReturn:
+    """The zygote's child: make the namespaces, fork their PID 1 and leave."""
+    try:
+        for procs in plan.cgroups:
+            procs.write_text(str(os.getpid()))
+        linux.unshare(_NAMESPACES)
+        pid = os.fork()
+        if pid:
+            _say(channel, {"pid": pid})
+            os._exit(0)
+        _become_machine(plan, root, channel)
+    except BaseException as error:
+        with suppress(OSError):
+            _say(channel, {"error": repr(error)})
+        traceback.print_exc()
+        os._exit(1)
+    init.run(lambda: agent(AGENT_CONFIG))
+
+
+def _become_machine(plan: Plan, root: Path, channel: socket.socket) -> None:
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _open_console(plan.directory / "console.log")
+    os.umask(0o022)
+    _mount_private(root, plan.directory)
+    socket.sethostname(plan.hostname)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Neighbours learn at once when an address has moved to this machine (ip-sysctl, arp_notify).
+    Path("/proc/sys/net/ipv4/conf/default/arp_notify").write_text("1")
+    commands = channel.recv(65536)
+    if not commands:
+        os._exit(1)  # the daemon died before it had plugged us: nobody knows of this sandbox
+    subprocess.run([shutil.which("ip") or "ip", "-batch", "-"], input=commands, check=True)
+    linux.keep_capabilities(_CAPABILITIES)
+    _say(channel, {"up": True})
+    channel.close()
+
+
+def _open_console(path: Path) -> None:
+    """Output goes to the server's console log, which starts anew with each power on."""
+    console = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    os.dup2(console, 1)
+    os.dup2(console, 2)
+    os.close(console)
+
+
+def _say(channel: socket.socket, message: Mapping[str, Any]) -> None:
+    channel.send(json.dumps(message).encode())
+
+
+def start(channel: socket.socket, commands: list[str]) -> None:
+    """The daemon's side: the interfaces are plugged, configure them with these ``ip`` commands and run."""
+    channel.send("".join(f"{line}\n" for line in commands).encode())

@@ -1,0 +1,255 @@
+"""The daemon's compute: servers, each a sandbox forked by the zygote, with a record and a disk of its own.
+
+The record comes before every effect. Whether a server runs is asked of the kernel each time (its PID 1's pid and
+start time), so a record never claims more than is true, whoever was killed in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tavia.cloud.local import cgroups, fabric, rules, sandbox, zygote
+from tavia.cloud.local.instance import Instance
+from tavia.cloud.local.networks import Networks
+from tavia.cloud.local.processes import Process
+from tavia.cloud.local.records import Records, write_atomically
+from tavia.cloud.protocols import NotFound, Server, ServerSpec, ServerStatus
+from tavia.model.seams import Seam, SeamError
+
+LOG = logging.getLogger(__name__)
+
+_DEATH = 10.0
+"""Seconds for a killed sandbox to be gone."""
+_CONFIG_DRIVE = PurePosixPath("/etc/octavia")
+_INTERRUPTED = "the local cloud's daemon ended while it booted this server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A server on disk. ``booting`` until its sandbox has come up; ``process`` is its PID 1 as last started."""
+
+    id: str
+    name: str
+    created_at: float
+    tags: frozenset[str]
+    port_ids: tuple[str, ...]
+    booting: bool = True
+    fault: str | None = None
+    process: Process | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Record:
+        """From its JSON form."""
+        process = data["process"] and Process(**data["process"])
+        return cls(**{**data, "tags": frozenset(data["tags"]), "port_ids": tuple(data["port_ids"]), "process": process})
+
+
+def status(record: Record, *, alive: bool) -> ServerStatus:
+    """What compute says of a server, given whether its PID 1 lives."""
+    if record.fault:
+        return ServerStatus.ERROR
+    if record.booting:
+        return ServerStatus.BUILDING
+    return ServerStatus.ACTIVE if alive else ServerStatus.OFF
+
+
+class Servers:
+    """Safe for threads: one lock for the records, one per server for what takes longer."""
+
+    def __init__(self, instance: Instance, networks: Networks, zygote_: zygote.Zygote, limits: cgroups.Limits) -> None:
+        self._instance = instance
+        self._networks = networks
+        self._zygote = zygote_
+        self._limits = limits
+        self._records = Records(instance.directory / "servers", Record.of)
+        self._lock = threading.Lock()
+        self._server_locks: dict[str, threading.RLock] = {}
+
+    def restore(self) -> None:
+        """After a start of the daemon: what was half booted is cleared away and shows ERROR."""
+        for record in self._records:
+            if record.booting:
+                self._stop(record)
+                self._put(dataclasses.replace(record, booting=False, process=None, fault=_INTERRUPTED))
+
+    # -- what there is ------------------------------------------------------------------------------------------
+
+    def server(self, server_id: str) -> Server | None:
+        """None when there is no such record."""
+        record = self._records.get(server_id)
+        return _view(record) if record else None
+
+    def servers(self, tags: frozenset[str]) -> list[Server]:
+        """Those that carry all of the tags, oldest first."""
+        found = (record for record in self._records if tags <= record.tags)
+        return [_view(record) for record in sorted(found, key=lambda record: record.created_at)]
+
+    # -- life and death -----------------------------------------------------------------------------------------
+
+    def boot(self, spec: ServerSpec) -> str:
+        """See Compute. When the sandbox does not come up the server is there, in ERROR, with its fault."""
+        _require_haproxy()
+        record = Record(
+            id=str(uuid.uuid4()),
+            name=spec.name,
+            created_at=time.time(),
+            tags=spec.tags,
+            port_ids=tuple(spec.port_ids),
+        )
+        files = {_on_disk(path): content for path, content in spec.files.items()}
+        with self._of(record.id):
+            self._claim(record)
+            disk = self._instance.server_directory(record.id) / "disk"
+            for name in sandbox.DISK:
+                (disk / name).mkdir(parents=True, mode=0o700)
+            for path, content in files.items():
+                _write_private(disk / path, content)
+            self._start(record)
+        return record.id
+
+    def power_on(self, server_id: str) -> None:
+        """Nothing when it runs. Raises NotFound."""
+        with self._of(server_id):
+            record = self._records.get(server_id)
+            if record is None:
+                raise NotFound("server", server_id)
+            if status(record, alive=_alive(record)) != ServerStatus.ACTIVE:
+                self._stop(record)
+                record = dataclasses.replace(record, booting=True, fault=None, process=None)
+                self._put(record)
+                self._start(record)
+
+    def power_off(self, server_id: str) -> None:
+        """Nothing when it is off or gone already."""
+        with self._of(server_id):
+            if record := self._records.get(server_id):
+                self._stop(record)
+
+    def delete(self, server_id: str) -> None:
+        """Nothing when it is gone already."""
+        with self._of(server_id):
+            if record := self._records.get(server_id):
+                self._stop(record)
+                shutil.rmtree(self._instance.server_directory(server_id), ignore_errors=True)
+                self._networks.set_device(record.port_ids, "")
+                with self._lock:
+                    self._records.remove(server_id)
+        with self._lock:
+            self._server_locks.pop(server_id, None)
+
+    def _of(self, server_id: str) -> threading.RLock:
+        """The lock of one server."""
+        with self._lock:
+            return self._server_locks.setdefault(server_id, threading.RLock())
+
+    def _put(self, record: Record) -> None:
+        with self._lock:
+            self._records.put(record.id, record)
+
+    def _claim(self, record: Record) -> None:
+        """Write the record, which takes its ports. Raises NotFound, SeamError port-in-use."""
+        for port_id in record.port_ids:
+            self._networks.port(port_id)
+        with self._lock:
+            for other in self._records:
+                if taken := set(other.port_ids) & set(record.port_ids):
+                    message = f"port {min(taken)} is in use by server {other.id}"
+                    raise SeamError(Seam.BOOT, "port-in-use", message, permanent=True)
+            self._records.put(record.id, record)
+        self._networks.set_device(record.port_ids, record.id)
+
+    def _start(self, record: Record) -> None:
+        """Bring the sandbox up; what goes wrong becomes the server's fault."""
+        try:
+            process = self._bring_up(record)
+        except (SeamError, OSError) as error:
+            LOG.exception("server %s does not come up", record.id)
+            self._stop(record)
+            self._put(dataclasses.replace(record, booting=False, process=None, fault=str(error)))
+        else:
+            self._put(dataclasses.replace(record, booting=False, process=process))
+
+    def _bring_up(self, record: Record) -> Process:
+        plan = sandbox.Plan(
+            hostname=record.name[:63],
+            directory=self._instance.server_directory(record.id),
+            cgroups=tuple(cgroups.create(self._cgroup(record), self._limits)),
+        )
+        pid, channel = self._zygote.fork(plan)
+        with closing(channel):
+            process = Process.of(pid)
+            # Recorded before it is let go: a daemon that dies here leaves a sandbox that ends, or one we can find.
+            self._put(dataclasses.replace(record, process=process))
+            commands = ["link set lo up"]
+            plugs: list[str] = []
+            for number, port_id in enumerate(record.port_ids):
+                port = self._networks.port(port_id)
+                plugs += self._networks.plug(port, f"eth{number}", str(pid))
+                if number == 0:
+                    commands += self._networks.configure("eth0", port, gateway=True)
+            fabric.batch(plugs)
+            sandbox.start(channel, commands)
+            zygote.receive(channel)
+        return process
+
+    def _stop(self, record: Record) -> None:
+        """On return nothing of it runs and its interfaces are gone; its disk and its ports stay."""
+        current = self._records.get(record.id) or record
+        if current.process:
+            current.process.kill(_DEATH)
+        cgroups.remove(self._cgroup(record), _DEATH)
+        _unplug(record.port_ids)
+
+    def _cgroup(self, record: Record) -> str:
+        return f"{self._instance.fabric}/{record.id}"
+
+
+def _alive(record: Record) -> bool:
+    return record.process is not None and record.process.alive
+
+
+def _view(record: Record) -> Server:
+    return Server(
+        id=record.id,
+        name=record.name,
+        status=status(record, alive=_alive(record)),
+        created_at=record.created_at,
+        tags=record.tags,
+        fault=record.fault,
+    )
+
+
+def _unplug(port_ids: Sequence[str]) -> None:
+    """The kernel removes a dead sandbox's interfaces too, but up to a second later."""
+    for port_id in port_ids:
+        fabric.delete_interface(rules.interface(port_id))
+
+
+def _require_haproxy() -> None:
+    if shutil.which("haproxy", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin") is None:
+        message = "HAProxy is missing on this machine: apt-get install haproxy"
+        raise SeamError(Seam.BOOT, "haproxy-missing", message, permanent=True)
+
+
+def _on_disk(path: str) -> Path:
+    """Where on a server's disk a file of its config drive goes. Raises SeamError file-outside."""
+    wanted = PurePosixPath(path)
+    if ".." in wanted.parts or not wanted.is_relative_to(_CONFIG_DRIVE):
+        message = f"the file {path} is not below {_CONFIG_DRIVE}"
+        raise SeamError(Seam.BOOT, "file-outside", message, permanent=True)
+    return Path("etc-octavia") / wanted.relative_to(_CONFIG_DRIVE)
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomically(path, content)
