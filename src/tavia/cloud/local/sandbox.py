@@ -131,8 +131,9 @@ def _mount_private(root: Path, directory: Path) -> None:
     safe = _SAFE | linux.MS_NOEXEC
     linux.mount("proc", root / "proc", "proc", safe)
     # Of the kernel's settings only the network's are its own; the others are the whole machine's.
-    for name in ("sysrq-trigger", "sys"):
-        linux.bind(root / "proc" / name, root / "proc" / name, _READ_ONLY)
+    for path in (root / "proc/sysrq-trigger", root / "proc/sys"):
+        if path.exists():
+            linux.bind(path, path, _READ_ONLY)
     linux.bind(root / "proc/sys/net", root / "proc/sys/net", safe)
     linux.mount("sysfs", root / "sys", "sysfs", safe | linux.MS_RDONLY)
     for name, size in {"run": "32m", "tmp": "32m", "dev/shm": "16m"}.items():

@@ -197,8 +197,12 @@ class Servers:
                 plugs += self._networks.plug(port, f"eth{number}", str(pid))
                 if number == 0:
                     commands += self._networks.configure("eth0", port, gateway=True)
-            fabric.batch(plugs)
-            sandbox.start(channel, commands)
+            try:
+                fabric.batch(plugs)
+                sandbox.start(channel, commands)
+            except (SeamError, OSError):
+                if process.alive:
+                    raise
             zygote.receive(channel)
         return process
 
