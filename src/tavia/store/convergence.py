@@ -7,10 +7,10 @@ a change accepted meanwhile stays PENDING until its own generation is applied.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, case, delete, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, or_, select, update
 
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Fault
@@ -18,7 +18,7 @@ from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, Provis
 from tavia.model.tree import Tree
 from tavia.store import schema
 from tavia.store.clock import now
-from tavia.store.rows import from_row, utcnow
+from tavia.store.rows import from_row, to_row, utcnow
 
 _lb = schema.load_balancer.c
 _amphora = schema.amphora.c
@@ -106,8 +106,17 @@ def commit_children(
                 conn.execute(update(table).where(mine, table.c.id == row_id).values(applied_form=form))
 
 
-def commit_converged(conn: Connection, loadbalancer_id: str, generation: int) -> None:
-    """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile."""
+def commit_converged(
+    conn: Connection,
+    loadbalancer_id: str,
+    generation: int,
+    fault: Fault | None = None,
+    again_in: float | None = None,
+) -> None:
+    """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile.
+
+    Where half of it could not be reached, ``fault`` says so, and it is looked at again in ``again_in`` seconds.
+    """
     is_last = and_(_lb.generation == generation, _lb.deleted_generation.is_(None))
     conn.execute(
         update(schema.load_balancer)
@@ -116,8 +125,8 @@ def commit_converged(conn: Connection, loadbalancer_id: str, generation: int) ->
             observed_generation=generation,
             attempted_generation=generation,
             provisioning_status=case((is_last, ProvisioningStatus.ACTIVE), else_=_lb.provisioning_status),
-            fault=case((is_last, None), else_=_lb.fault),
-            due_at=None,
+            fault=asdict(fault) if fault else None,
+            due_at=now() + again_in if again_in is not None else None,
             failing_since=None,
         )
     )
@@ -185,3 +194,32 @@ def commit_deleted(conn: Connection, loadbalancer_id: str) -> None:
             updated_at=utcnow(),
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an amphora last said: ``ago`` in seconds."""
+
+    ago: float
+    vrrp_state: str | None
+
+
+def last_heard(conn: Connection, loadbalancer_id: str) -> dict[str, Heard]:
+    """The last heartbeats of a load balancer's amphorae, by amphora id; none for one that never sent any."""
+    health = schema.amphora_health.c
+    rows = conn.execute(
+        select(health.amphora_id, (now() - health.last_update).label("ago"), health.vrrp_state)
+        .join(schema.amphora, _amphora.id == health.amphora_id)
+        .where(_amphora.loadbalancer_id == loadbalancer_id)
+    )
+    return {row.amphora_id: Heard(row.ago, row.vrrp_state) for row in rows}
+
+
+def add_amphora(conn: Connection, amphora: Amphora) -> None:
+    """Insert an amphora's row: before anything is made for it."""
+    conn.execute(insert(schema.amphora).values(to_row(amphora)))
+
+
+def change_amphora(conn: Connection, amphora_id: str, **values: Any) -> None:
+    """Record what became of an amphora."""
+    conn.execute(update(schema.amphora).where(_amphora.id == amphora_id).values(updated_at=utcnow(), **values))

@@ -376,4 +376,3 @@ def upgrade() -> None:
     with op.batch_alter_table("member", schema=None) as batch_op:
         batch_op.create_index("ix_member_loadbalancer", ["loadbalancer_id"], unique=False)
         batch_op.create_index("ix_member_pool", ["pool_id"], unique=False)
-

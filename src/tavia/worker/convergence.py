@@ -1,0 +1,411 @@
+"""One load balancer, from the taken lease until it is given back: read, plan, act, record, commit.
+
+All that is written here is fenced: the first statement of each transaction touches the lease, and one that finds it
+taken over writes nothing (:class:`~tavia.store.leases.LeaseLost` ends the convergence without a trace).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from tavia.amphora.bundle import Bundle, Fence
+from tavia.amphora.client import TlsRefused, Unreachable
+from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
+from tavia.cloud.protocols import Networking
+from tavia.model.resources import Amphora
+from tavia.model.seams import Fault, Seam, SeamError
+from tavia.model.statuses import AmphoraStatus
+from tavia.model.tree import Tree
+from tavia.render.bundle import render_bundle
+from tavia.render.haproxy import unit_of_line
+from tavia.render.settings import RenderSettings, VipNetwork
+from tavia.store import convergence as store
+from tavia.store import journal, leases
+from tavia.store.database import Database
+from tavia.store.leases import Lease, LeaseLost
+from tavia.store.rows import utcnow
+from tavia.worker.hold_back import changed_units, forms, held_back
+from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.plan import SEAM_OF, Commit, Converged, Do, Facts, Kind, Removed, Step, Wait, plan, serving
+from tavia.worker.retries import retry
+from tavia.worker.steps import BootFailed, Record, Steps
+
+LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ROUNDS = 5
+"""Generations that one convergence applies before another load balancer gets the thread."""
+BOOT_POLL = 1.0
+UNREACHED_AGAIN = 5.0
+"""Seconds until a booting amphora, or one that could not be reached, is looked at again."""
+
+
+class Stopping(Exception):
+    """The worker was asked to stop; the load balancer is handed over between two steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """What all convergences of a worker share. Times are seconds."""
+
+    database: Database
+    networking: Networking
+    steps: Steps
+    keeper: LeaseKeeper
+    executor: Executor
+    settings: RenderSettings
+    host: str
+    heartbeat_timeout: float
+    coalesce_interval: float
+    retry_pending_seconds: float
+    retry_interval_max: float
+    stopping: threading.Event
+
+
+def converge(controller: Controller, lease: Lease) -> None:
+    """Converge the load balancer of a lease just taken, and give the lease back. Raises nothing."""
+    run = Convergence(controller, lease)
+    try:
+        run.run()
+    except LeaseLost as lost:
+        LOG.warning("%s", lost)
+        return
+    except Exception:
+        LOG.exception("load balancer %s: the convergence could not even record its failure", lease.loadbalancer_id)
+    finally:
+        controller.keeper.drop(run.lease)
+    _release(controller, run.lease)
+
+
+def _release(controller: Controller, lease: Lease) -> None:
+    try:
+        controller.database.write(lambda conn: leases.release(conn, lease))
+    except Exception:
+        LOG.exception("load balancer %s: its lease runs out by itself", lease.loadbalancer_id)
+
+
+class Convergence:
+    """The state of one convergence. ``held`` are the units that HAProxy refused, with its words."""
+
+    def __init__(self, controller: Controller, lease: Lease) -> None:
+        self.controller = controller
+        self.lease = lease
+        self.facts = Facts()
+        self.held: dict[str, Fault] = {}
+        self._serial = 0
+        self._guessed: list[str] = []
+        self._pardoned: set[str] = set()
+        self._operation = ""
+        self._tree: Tree
+        self._vip_network: VipNetwork | None = None
+
+    def run(self) -> None:
+        """Until nothing is left to do now. Raises LeaseLost; other failures are committed."""
+        self._tree = self._read()
+        self._operation = self._write(self._open_operation)
+        try:
+            state = self._work()
+        except LeaseLost:
+            raise
+        except Stopping:
+            self._write(lambda conn: journal.close_operation(conn, self._operation, "handed-over"))
+        except SeamError as failure:
+            self._fail(failure)
+        except Exception as error:
+            LOG.exception("load balancer %s", self.lease.loadbalancer_id)
+            self._fail(SeamError(Seam.CONTROL, "internal-error", f"{type(error).__name__}: {error}"))
+        else:
+            self._write(lambda conn: journal.close_operation(conn, self._operation, state))
+
+    def _work(self) -> str:
+        rounds = 0
+        while True:
+            if self.controller.stopping.is_set():
+                raise Stopping
+            self._tree = self._read()
+            bundles = self._bundles()
+            answer = plan(self._tree, self.facts, {key: bundle.hash for key, bundle in bundles.items()})
+            match answer:
+                case Do(steps):
+                    self._take(steps, bundles)
+                case Commit():
+                    if not self._pardon():
+                        self._commit_applied()
+                case Wait():
+                    return self._end(
+                        "waiting",
+                        lambda conn: store.commit_wait(
+                            conn, self._tree.loadbalancer.id, self._tree.generation, BOOT_POLL, None
+                        ),
+                    )
+                case Converged(missed):
+                    self._commit_converged(missed)
+                    rounds += 1
+                    if rounds == ROUNDS or not self._changed_meanwhile():
+                        return "done"
+                case Removed():
+                    return self._end("done", lambda conn: store.commit_deleted(conn, self._tree.loadbalancer.id))
+
+    def _end(self, state: str, commit: Callable[[Connection], None]) -> str:
+        self._write(commit)
+        return state
+
+    # reading and rendering
+
+    def _read(self) -> Tree:
+        loadbalancer_id = self.lease.loadbalancer_id
+        with self.controller.database.read() as conn:
+            tree = store.read_tree(conn, loadbalancer_id)
+            heard = store.last_heard(conn, loadbalancer_id)
+        timeout = self.controller.heartbeat_timeout
+        self.facts.silent = frozenset(key for key, said in heard.items() if said.ago > timeout)
+        masters = [key for key, said in heard.items() if said.vrrp_state == "MASTER" and key not in self.facts.silent]
+        self.facts.vrrp_master = masters[0] if len(masters) == 1 else None
+        return tree
+
+    def _bundles(self) -> dict[str, Bundle]:
+        tree = self._tree
+        if tree.loadbalancer.deleted_generation is not None:
+            return {}
+        wanted = held_back(tree.wanted(), self.held)
+        carrying = serving(tree, self.facts)
+        return {amphora.id: self._render(wanted, amphora, carrying) for amphora in carrying}
+
+    def _render(self, wanted: Tree, amphora: Amphora, carrying: Sequence[Amphora]) -> Bundle:
+        others = (*carrying, *(a for a in self._tree.amphorae if _will_carry(a)))
+        peers = [a for a in others if a.role is not amphora.role]
+        return render_bundle(
+            wanted,
+            amphora,
+            peers[0] if peers else None,
+            self._network(),
+            self.controller.settings,
+            Fence(self.lease.epoch, self._serial, self.lease.owner),
+        )
+
+    def _network(self) -> VipNetwork:
+        if self._vip_network is None:
+            loadbalancer = self._tree.loadbalancer
+            subnet = self.controller.networking.subnet(loadbalancer.vip_subnet_id or "")
+            network = self.controller.networking.network(subnet.network_id)
+            self._vip_network = VipNetwork(
+                cidr=subnet.cidr, gateway_ip=subnet.gateway_ip, host_routes=subnet.host_routes, mtu=network.mtu
+            )
+        return self._vip_network
+
+    # acting
+
+    def _take(self, steps: Sequence[Step], bundles: Mapping[str, Bundle]) -> None:
+        records = [
+            journal.StepRecord(id=str(uuid.uuid4()), what=s.kind, seam=SEAM_OF[s.kind], subject=s.subject)
+            for s in steps
+        ]
+        self._write(lambda conn: journal.open_steps(conn, self._operation, records))
+        self.controller.keeper.begin_step(self.lease)
+        outcomes = self._side_by_side([self._effect(step, bundles) for step in steps])
+        self.controller.keeper.end_step(self.lease)
+        done = [outcome for outcome in outcomes if not isinstance(outcome, SeamError)]
+        failed = {r.id: o for r, o in zip(records, outcomes, strict=True) if isinstance(o, SeamError)}
+        self._write(lambda conn: self._record(conn, records, done, failed))
+        self._consider(steps, outcomes, bundles)
+
+    def _effect(self, step: Step, bundles: Mapping[str, Bundle]) -> Callable[[], Record | SeamError]:
+        if step.kind is Kind.PUSH_BUNDLE:
+            amphora = next(a for a in self._tree.amphorae if a.id == step.subject)
+            self._serial += 1
+            fence = Fence(self.lease.epoch, self._serial, self.lease.owner)
+            effect = partial(self.controller.steps.push, amphora, bundles[amphora.id], fence)
+        else:
+            effect = partial(self.controller.steps.take, step, self._tree, self.facts)
+
+        def outcome() -> Record | SeamError:
+            try:
+                return effect()
+            except SeamError as failure:
+                return failure
+
+        return outcome
+
+    def _side_by_side(self, effects: Sequence[Callable[[], T]]) -> list[T]:
+        others = [self.controller.executor.submit(effect) for effect in effects[1:]]
+        return [effects[0](), *(other.result() for other in others)]
+
+    def _record(
+        self,
+        conn: Connection,
+        records: Sequence[journal.StepRecord],
+        done: Sequence[Record],
+        failed: dict[str, SeamError],
+    ) -> None:
+        for record in done:
+            record(conn)
+        for failure in failed.values():
+            if isinstance(failure, BootFailed):
+                store.change_amphora(
+                    conn,
+                    failure.amphora.id,
+                    status=AmphoraStatus.ERROR,
+                    fault=dataclasses.asdict(_fault(failure)),
+                )
+        journal.close_steps(conn, records, failed)
+
+    def _consider(
+        self, steps: Sequence[Step], outcomes: Sequence[Record | SeamError], bundles: Mapping[str, Bundle]
+    ) -> None:
+        """What failed steps mean; raises a failure with which this convergence cannot go on."""
+        refusals = []
+        for step, outcome in zip(steps, outcomes, strict=True):
+            if isinstance(outcome, FenceRefused | BundleRefused):
+                refusals.append((step, outcome))
+            elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
+                self.facts.unreachable[step.subject] = outcome
+            elif isinstance(outcome, SeamError):
+                raise outcome
+        for step, refusal in refusals[:1]:
+            if isinstance(refusal, FenceRefused):
+                self._go_past(refusal)
+            else:
+                self._hold_back(refusal, bundles[step.subject])
+
+    def _go_past(self, refused: FenceRefused) -> None:
+        """An agent holds a later bundle: either we were overtaken, or the database is older than the agent."""
+        old = self.lease
+        held = max(refused.held.epoch, old.epoch)
+        raised = self.controller.database.write(lambda conn: leases.raise_epoch(conn, old, held))
+        LOG.warning(
+            "load balancer %s: database-went-back, epoch %s -> %s", old.loadbalancer_id, old.epoch, raised.epoch
+        )
+        self.controller.keeper.drop(old)
+        self.controller.keeper.hold(raised, time.monotonic())
+        self.lease, self._serial = raised, 0
+        self._write(
+            lambda conn: journal.event(
+                conn,
+                loadbalancer_id=raised.loadbalancer_id,
+                what="database-went-back",
+                failure=refused,
+                host=self.controller.host,
+            )
+        )
+
+    def _hold_back(self, refused: BundleRefused, bundle: Bundle) -> None:
+        """Hold back the unit that HAProxy named, else the newest changed one. Raises where none is left."""
+        candidates = [unit for unit in changed_units(self._tree.wanted()) if unit not in self.held]
+        if not candidates:
+            raise refused
+        named = unit_of_line(bundle.files["haproxy.cfg"], refused.line) if refused.line else None
+        unit = named if named in candidates else candidates[0]
+        if unit not in self._pardoned and unit != named:
+            self._guessed.append(unit)
+        self.held[unit] = _fault(refused)
+
+    def _pardon(self) -> bool:
+        """Let go of a unit that was held back on a guess before the guilty one was: each gets one more chance."""
+        if len(self._guessed) < 2:  # noqa: PLR2004 - the last guess is what made it pass
+            return False
+        innocent = self._guessed.pop(0)
+        self._pardoned.add(innocent)
+        del self.held[innocent]
+        return True
+
+    # committing
+
+    def _commit_applied(self) -> None:
+        tree = self._tree
+        form_of = forms(tree.wanted())
+        applied = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in self.held}
+        self._write(lambda conn: store.commit_children(conn, tree.loadbalancer.id, tree.generation, self.held, applied))
+        self.facts.committed_generation = tree.generation
+
+    def _commit_converged(self, missed: Sequence[str]) -> None:
+        tree = self._tree
+        if self.facts.committed_generation < tree.generation:
+            raise self.facts.unreachable[missed[0]]
+        fault = _fault(self.facts.unreachable[missed[0]]) if missed else None
+        again_in = UNREACHED_AGAIN if missed else None
+        self._write(lambda conn: store.commit_converged(conn, tree.loadbalancer.id, tree.generation, fault, again_in))
+
+    def _changed_meanwhile(self) -> bool:
+        """Whether more was accepted; then what comes in a burst is given a moment, to be applied together."""
+        if self._read().generation == self._tree.generation:
+            return False
+        for learnt in (self.held, self._guessed, self._pardoned, self.facts.unreachable):
+            learnt.clear()
+        self.controller.stopping.wait(self.controller.coalesce_interval)
+        return True
+
+    def _fail(self, failure: SeamError) -> None:
+        tree, controller = self._tree, self.controller
+        LOG.error("load balancer %s: %s", tree.loadbalancer.id, failure)
+        is_served = self.facts.committed_generation == tree.generation
+
+        def record(conn: Connection) -> None:
+            failing_for = store.failing_for(conn, tree.loadbalancer.id)
+            decision = retry(failure, failing_for, controller.retry_pending_seconds, controller.retry_interval_max)
+            if decision.show and is_served:
+                store.commit_converged(conn, tree.loadbalancer.id, tree.generation, _fault(failure), decision.after)
+            else:
+                store.commit_failure(
+                    conn,
+                    tree.loadbalancer.id,
+                    tree.generation,
+                    _fault(failure),
+                    show=decision.show,
+                    retry_in=decision.after,
+                )
+            journal.close_operation(conn, self._operation, "failed", failure)
+
+        self._write(record)
+
+    def _open_operation(self, conn: Connection) -> str:
+        return journal.open_operation(
+            conn,
+            loadbalancer_id=self.lease.loadbalancer_id,
+            what=_what(self._tree),
+            generation=self._tree.generation,
+            epoch=self.lease.epoch,
+            host=self.controller.host,
+        )
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        at = time.monotonic()
+
+        def fenced(conn: Connection) -> T:
+            leases.touch(conn, self.lease, self.controller.keeper.ttl)
+            return work(conn)
+
+        result = self.controller.database.write(fenced)
+        self.controller.keeper.renewed(self.lease, at)
+        return result
+
+
+def _will_carry(amphora: Amphora) -> bool:
+    return (
+        amphora.vrrp_ip is not None
+        and amphora.replace_generation is None
+        and amphora.status in (AmphoraStatus.BOOTING, AmphoraStatus.ALLOCATED)
+    )
+
+
+def _what(tree: Tree) -> str:
+    if tree.loadbalancer.deleted_generation is not None:
+        return "delete"
+    if tree.loadbalancer.observed_generation == 0:
+        return "create"
+    return "failover" if any(a.replace_generation is not None for a in tree.amphorae) else "update"
+
+
+def _fault(failure: SeamError) -> Fault:
+    since = utcnow().isoformat(timespec="seconds")
+    return Fault(code=failure.code, seam=failure.seam, message=failure.message, since=since)

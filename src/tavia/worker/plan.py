@@ -1,0 +1,205 @@
+"""What to do next for one load balancer. Pure: rows and facts in, one answer out; the convergence calls it in a loop.
+
+Create, update, failover, delete and resync are all this one comparison. It reads generations and what amphora rows
+record, never a provisioning status. Whatever an earlier attempt did before it died stands in the rows or is found by
+tag when a step runs, so the answer is the same after any crash.
+
+The order of the answers is the order of what matters to traffic: push what can be pushed, say that it is applied,
+move the VIP to amphorae that are ready, boot the missing ones, remove what is replaced, and only then wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tavia.model.resources import Amphora
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import AmphoraStatus, Role
+from tavia.model.tree import Tree
+
+
+class Kind(StrEnum):
+    """What a step does. Its value is its name in the journal."""
+
+    CREATE_AMPHORA = "create-amphora"
+    MAKE_PORTS = "make-ports"
+    BOOT_SERVER = "boot-server"
+    AWAIT_AGENT = "await-agent"
+    PUSH_BUNDLE = "push-bundle"
+    FENCE_AMPHORA = "fence-amphora"
+    REMOVE_AMPHORA = "remove-amphora"
+    DELETE_VIP_PORT = "delete-vip-port"
+
+
+SEAM_OF = {
+    Kind.CREATE_AMPHORA: Seam.CONTROL,
+    Kind.MAKE_PORTS: Seam.BOOT,
+    Kind.BOOT_SERVER: Seam.BOOT,
+    Kind.AWAIT_AGENT: Seam.MGMT_NET,
+    Kind.PUSH_BUNDLE: Seam.AGENT,
+    Kind.FENCE_AMPHORA: Seam.BOOT,
+    Kind.REMOVE_AMPHORA: Seam.BOOT,
+    Kind.DELETE_VIP_PORT: Seam.BOOT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One effect. ``subject`` is the id of the amphora, the role to fill for CREATE_AMPHORA, or the VIP's port."""
+
+    kind: Kind
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Take these steps side by side, then plan again."""
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What changed up to the tree's generation runs on every amphora that can be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be done now; ``reason`` says what it waits for."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    """All is as it should be, but for ``missed``: the amphorae that could not be reached."""
+
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The load balancer was to be deleted, and nothing of it is left."""
+
+
+Answer = Do | Commit | Wait | Converged | Removed
+
+
+@dataclass(slots=True)
+class Facts:
+    """What this convergence has learnt so far and no row records.
+
+    ``silent``: amphorae whose heartbeats stopped; ``vrrp_master``: the one that last reported to hold the VIP;
+    ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed.
+    """
+
+    silent: frozenset[str] = frozenset()
+    vrrp_master: str | None = None
+    answering: set[str] = field(default_factory=set)
+    not_yet: set[str] = field(default_factory=set)
+    unreachable: dict[str, SeamError] = field(default_factory=dict)
+    committed_generation: int = 0
+    vip_port_deleted: bool = False
+
+
+def serving(tree: Tree, facts: Facts) -> tuple[Amphora, ...]:
+    """The amphorae that carry the traffic now, at most one a role: a new one only after the old ones are fenced."""
+    found = []
+    for role in tree.loadbalancer.topology.roles:
+        new, old = _kept(tree, role), _unfenced(tree, role)
+        standing = [a for a in old if a.status is AmphoraStatus.ALLOCATED]
+        if standing:
+            found.append(standing[-1])
+        elif new and not old and _ready(new, facts):
+            found.append(new)
+    return tuple(found)
+
+
+def plan(tree: Tree, facts: Facts, wanted_hashes: Mapping[str, str]) -> Answer:
+    """The next answer. ``wanted_hashes`` holds the hash of the bundle that each serving amphora should run."""
+    if tree.loadbalancer.deleted_generation is not None:
+        return _removal(tree, facts)
+    carrying = serving(tree, facts)
+    outdated = [a for a in carrying if not _runs(a, tree, wanted_hashes) and not _given_up(a, facts)]
+    if outdated:
+        return Do(tuple(Step(Kind.PUSH_BUNDLE, a.id) for a in outdated))
+    applied = any(_runs(a, tree, wanted_hashes) for a in carrying)
+    if applied and facts.committed_generation < tree.generation:
+        return Commit()
+    steps = tuple(_fence(tree, facts)) or tuple(_boot(tree, facts)) or tuple(_leftovers(tree))
+    if steps:
+        return Do(steps)
+    booting = [a.id for a in tree.amphorae if a.id in facts.not_yet and a.id not in facts.answering]
+    if booting:
+        return Wait(f"amphora {', '.join(booting)} boots")
+    return Converged(missed=tuple(a.id for a in carrying if not _runs(a, tree, wanted_hashes)))
+
+
+def _removal(tree: Tree, facts: Facts) -> Answer:
+    if tree.amphorae:
+        return Do(tuple(Step(Kind.REMOVE_AMPHORA, a.id) for a in tree.amphorae))
+    port = tree.loadbalancer.vip_port_id
+    if port and tree.loadbalancer.vip_port_ours and not facts.vip_port_deleted:
+        return Do((Step(Kind.DELETE_VIP_PORT, port),))
+    return Removed()
+
+
+def _standing(tree: Tree, role: Role) -> list[Amphora]:
+    return [a for a in tree.amphorae if a.role is role and a.status in (AmphoraStatus.BOOTING, AmphoraStatus.ALLOCATED)]
+
+
+def _kept(tree: Tree, role: Role) -> Amphora | None:
+    return next((a for a in _standing(tree, role) if a.replace_generation is None), None)
+
+
+def _unfenced(tree: Tree, role: Role) -> list[Amphora]:
+    """What must be fenced before the role's kept amphora may take the VIP."""
+    kept = _kept(tree, role)
+    failed = [a for a in tree.amphorae if a.role is role and a.status is AmphoraStatus.ERROR and not a.fenced]
+    return failed + [a for a in _standing(tree, role) if a is not kept and not a.fenced]
+
+
+def _ready(amphora: Amphora, facts: Facts) -> bool:
+    return amphora.status is AmphoraStatus.ALLOCATED or amphora.id in facts.answering
+
+
+def _runs(amphora: Amphora, tree: Tree, wanted_hashes: Mapping[str, str]) -> bool:
+    return amphora.applied_generation >= tree.generation and amphora.applied_hash == wanted_hashes[amphora.id]
+
+
+def _given_up(amphora: Amphora, facts: Facts) -> bool:
+    is_replaced_and_silent = amphora.replace_generation is not None and amphora.id in facts.silent
+    return amphora.id in facts.unreachable or is_replaced_and_silent
+
+
+def _fence(tree: Tree, facts: Facts) -> Iterator[Step]:
+    """One role at a time, so that the other half carries the traffic meanwhile; the VRRP master's comes last."""
+    switchable = []
+    for role in tree.loadbalancer.topology.roles:
+        new, old = _kept(tree, role), _unfenced(tree, role)
+        if new and old and _ready(new, facts):
+            switchable.append((any(a.id == facts.vrrp_master for a in old), role is Role.MASTER, old))
+    if switchable:
+        _, _, old = min(switchable, key=lambda entry: entry[:2])
+        yield from (Step(Kind.FENCE_AMPHORA, a.id) for a in old)
+
+
+def _boot(tree: Tree, facts: Facts) -> Iterator[Step]:
+    for role in tree.loadbalancer.topology.roles:
+        new = _kept(tree, role)
+        if new is None:
+            yield Step(Kind.CREATE_AMPHORA, role)
+        elif new.status is AmphoraStatus.BOOTING and new.id not in facts.answering:
+            if new.vrrp_port_id is None:
+                yield Step(Kind.MAKE_PORTS, new.id)
+            elif new.compute_id is None:
+                yield Step(Kind.BOOT_SERVER, new.id)
+            elif new.id not in facts.not_yet:
+                yield Step(Kind.AWAIT_AGENT, new.id)
+
+
+def _leftovers(tree: Tree) -> Iterator[Step]:
+    gone = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
+    yield from (Step(Kind.REMOVE_AMPHORA, a.id) for a in tree.amphorae if a.status in gone)

@@ -1,0 +1,27 @@
+"""When a failure is shown as ERROR, and when it is tried again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tavia.model.seams import SeamError
+
+FIRST_RETRY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """``show``: the load balancer turns ERROR now; ``after``: seconds until the next attempt."""
+
+    show: bool
+    after: float
+
+
+def retry(failure: SeamError, failing_for: float, pending_seconds: float, interval_max: float) -> Retry:
+    """Decide on a failure that has gone on for ``failing_for`` seconds.
+
+    A cause that waiting cannot cure is shown at once, any other after ``pending_seconds``. Attempts never stop: they
+    come after as long again as the failure has lasted, at most ``interval_max`` seconds apart.
+    """
+    shown = failure.permanent or failing_for >= pending_seconds
+    return Retry(show=shown, after=min(interval_max, max(FIRST_RETRY, failing_for)))

@@ -1,0 +1,148 @@
+"""``tavia-worker``: makes what should be. Any number of them may run, on any machines, on one database."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+from oslo_config import cfg
+
+from tavia import cloud as clouds
+from tavia import config
+from tavia.amphora.client import AgentClient
+from tavia.bus.wake import Wakeups
+from tavia.model.resources import Amphora
+from tavia.model.seams import Seam, SeamError
+from tavia.pki import Authority
+from tavia.render.settings import RenderSettings
+from tavia.store.migrate import open_database
+from tavia.worker.convergence import Controller
+from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.loop import Loop
+from tavia.worker.steps import BootOptions, Steps
+
+LOG = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The process: runs until SIGTERM, then finishes the steps under way and gives its leases back."""
+    conf = config.load(argv, "tavia-worker")
+    config.setup_logging(conf)
+    try:
+        loop, stopping = build(conf)
+    except SeamError as error:
+        raise SystemExit(f"tavia-worker: {error}") from error
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    loop.run()
+
+
+def build(conf: cfg.ConfigOpts) -> tuple[Loop, threading.Event]:
+    """A worker as configured, and the event that stops it. Raises SeamError where it cannot work."""
+    database = open_database(conf.database.connection)
+    cloud = clouds.connect(conf)
+    stopping = threading.Event()
+    steps = Steps(database, cloud, _authority(conf), _boot_options(conf, database.deployment_id()), agent_clients(conf))
+    controller = Controller(
+        database=database,
+        networking=cloud.networking,
+        steps=steps,
+        keeper=LeaseKeeper(database, conf.tavia.lease_ttl, conf.tavia.step_deadline),
+        executor=ThreadPoolExecutor(2 * conf.tavia.max_workers, thread_name_prefix="step"),
+        settings=render_settings(conf),
+        host=conf.host,
+        heartbeat_timeout=conf.health_manager.heartbeat_timeout,
+        coalesce_interval=conf.tavia.coalesce_interval,
+        retry_pending_seconds=conf.tavia.retry_pending_seconds,
+        retry_interval_max=conf.tavia.retry_interval_max,
+        stopping=stopping,
+    )
+    loop = Loop(
+        controller,
+        Wakeups(Path(conf.tavia.state_dir)),
+        providers=OUR_PROVIDERS,
+        poll_interval=conf.tavia.poll_interval,
+        max_workers=conf.tavia.max_workers,
+    )
+    return loop, stopping
+
+
+OUR_PROVIDERS = frozenset({"amphora", "octavia"})
+"""Both names of the one provider whose load balancers workers converge (octavia.conf knows both)."""
+
+
+def agent_clients(conf: cfg.ConfigOpts) -> Callable[[Amphora], AgentClient]:
+    """Finds the client of an amphora's agent; its connection is kept as long as the amphora's address stays."""
+    clients: dict[tuple[str, str | None], AgentClient] = {}
+
+    def client_of(amphora: Amphora) -> AgentClient:
+        key = (amphora.id, amphora.lb_network_ip)
+        if key not in clients:
+            clients[key] = AgentClient(
+                amphora.lb_network_ip or "",
+                conf.haproxy_amphora.bind_port,
+                amphora.id,
+                client_cert=Path(conf.haproxy_amphora.client_cert),
+                server_ca=Path(conf.haproxy_amphora.server_ca),
+                connect_timeout=conf.haproxy_amphora.rest_request_conn_timeout,
+                read_timeout=conf.haproxy_amphora.rest_request_read_timeout,
+            )
+        return clients[key]
+
+    return client_of
+
+
+def render_settings(conf: cfg.ConfigOpts) -> RenderSettings:
+    """What octavia.conf says about HAProxy and keepalived."""
+    return RenderSettings(
+        vrrp_advert_int=conf.keepalived_vrrp.vrrp_advert_int,
+        garp_refresh_interval=conf.keepalived_vrrp.vrrp_garp_refresh_interval,
+        garp_refresh_count=conf.keepalived_vrrp.vrrp_garp_refresh_count,
+        default_connection_limit=conf.haproxy_amphora.default_connection_limit,
+        stick_size=conf.haproxy_amphora.haproxy_stick_size,
+    )
+
+
+def _authority(conf: cfg.ConfigOpts) -> Authority:
+    return Authority.load(
+        Path(conf.certificates.ca_certificate),
+        Path(conf.certificates.ca_private_key),
+        conf.certificates.ca_private_key_passphrase,
+    )
+
+
+def _boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> BootOptions:
+    worker = conf.controller_worker
+    networks = worker.amp_boot_network_list
+    return BootOptions(
+        deployment_id=deployment_id,
+        boot_network_id=networks[0] if networks else None,
+        image_tag=worker.amp_image_tag,
+        image_owner_id=worker.amp_image_owner_id,
+        flavor=worker.amp_flavor_id,
+        client_ca=_read(Path(worker.client_ca), "[controller_worker] client_ca"),
+        controllers=tuple(conf.health_manager.controller_ip_port_list),
+        heartbeat_interval=conf.health_manager.heartbeat_interval,
+        heartbeat_key=conf.health_manager.heartbeat_key,
+        agent_port=conf.haproxy_amphora.bind_port,
+        cert_validity=conf.certificates.cert_validity_time,
+        boot_timeout=conf.tavia.boot_timeout,
+    )
+
+
+def _read(path: Path, option: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SeamError(
+            Seam.CONTROL, "file-unreadable", f"{option} = {path}: {error.strerror}", permanent=True
+        ) from error
