@@ -63,8 +63,9 @@ def render_bundle(
 
 
 def _vips(lb: LoadBalancer) -> list[str]:
-    # As single hosts: the subnet's route comes with the amphora's own address.
-    return [str(ip_network(address)) for address in vip_addresses(lb)]
+    # As single hosts: the subnet's route comes with the amphora's own address. Packed, an IPv6 address loses its zone,
+    # which may hold any character and keepalived.conf has no quotes.
+    return [str(ip_network(ip_address(address).packed)) for address in vip_addresses(lb)]
 
 
 def _routes(network: VipNetwork) -> tuple[tuple[str, str], ...]:

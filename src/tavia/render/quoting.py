@@ -6,7 +6,7 @@ import re
 import string
 from enum import Enum, auto
 
-_PLAIN = frozenset((string.ascii_letters + string.digits + "-._:/").encode())
+_PLAIN = frozenset((string.ascii_letters + string.digits + "-._:/,?=&+@~").encode())
 
 
 class Place(Enum):
@@ -23,8 +23,8 @@ class Place(Enum):
 def quoted(text: str, place: Place = Place.WORD) -> str:
     r"""``text`` as one word that HAProxy reads back byte for byte; never a directive, comment or second word.
 
-    Every byte outside a few plain ones is written ``\xNN`` (manual 2.2). NUL cannot be expressed: it is left as it
-    is, and HAProxy refuses the line ("Stray NUL character"), so that its unit is held back like any other.
+    Every byte outside a few plain ones is written ``\xNN`` (manual 2.2). NUL cannot be expressed (``\x00`` would end
+    the word early): it becomes ``\xNUL``, which HAProxy refuses on its line, so that its unit is held back.
     """
     if place is Place.FORMAT:
         text = text.replace("%", "%%")
@@ -35,4 +35,6 @@ def quoted(text: str, place: Place = Place.WORD) -> str:
 
 
 def _escaped(byte: int) -> str:
-    return chr(byte) if byte in _PLAIN or byte == 0 else f"\\x{byte:02x}"
+    if byte in _PLAIN:
+        return chr(byte)
+    return f"\\x{byte:02x}" if byte else "\\xNUL"
