@@ -36,7 +36,7 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A string's form that ``annotated_types`` has no word for: uuid, ip, cidr, url_path, dns_name."""
+    """A value's form that ``annotated_types`` has no word for; the API's ``formats`` module checks it by its name."""
 
     name: str
 
@@ -45,6 +45,9 @@ UUID = Format("uuid")
 IP = Format("ip")
 CIDR = Format("cidr")
 URL_PATH = Format("url_path")
+DNS_NAME = Format("dns_name")
+EXPECTED_CODES = Format("expected_codes")
+HTTP_VERSION = Format("http_version")
 
 
 @dataclass(frozen=True, slots=True)

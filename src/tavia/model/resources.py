@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Interval, MaxLen
 
-from tavia.model.attributes import CIDR, IP, URL_PATH, UUID, In, References
+from tavia.model.attributes import CIDR, DNS_NAME, EXPECTED_CODES, HTTP_VERSION, IP, URL_PATH, UUID, In, References
 from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
 
 Id = Annotated[str, MaxLen(36), UUID, In("R")]
@@ -168,9 +168,9 @@ class HealthMonitor(Configured):
     max_retries_down: Annotated[int, Interval(ge=1, le=10), In("R C U N")] = 3
     http_method: Annotated[HttpMethod | None, MaxLen(16), In("R C U N")] = None
     url_path: Annotated[str | None, MaxLen(255), URL_PATH, In("R C U N")] = None
-    expected_codes: Annotated[str | None, MaxLen(64), In("R C U N")] = None
-    http_version: Annotated[float | None, In("R C U N")] = None
-    domain_name: Annotated[str | None, MaxLen(255), In("R C U N")] = None
+    expected_codes: Annotated[str | None, MaxLen(64), EXPECTED_CODES, In("R C U N")] = None
+    http_version: Annotated[float | None, HTTP_VERSION, In("R C U N")] = None
+    domain_name: Annotated[str | None, MaxLen(255), DNS_NAME, In("R C U N")] = None
 
 
 @dataclass(kw_only=True)
