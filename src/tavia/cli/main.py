@@ -1,0 +1,47 @@
+"""The ``tavia`` command. Its words are listed here and loaded when they are called, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, version
+
+from cliff.app import App
+from cliff.commandmanager import CommandManager
+
+COMMANDS = {
+    "up": "tavia.cli.instance:Up",
+    "down": "tavia.cli.instance:Down",
+    "status": "tavia.cli.instance:Status",
+    "demo": "tavia.cli.instance:Demo",
+    "network list": "tavia.cli.network:ListNetworks",
+    "network show": "tavia.cli.network:ShowNetwork",
+    "network create": "tavia.cli.network:CreateNetwork",
+    "network delete": "tavia.cli.network:DeleteNetwork",
+    "certs init": "tavia.cli.setup:InitCertificates",
+    "db upgrade": "tavia.cli.setup:UpgradeDatabase",
+}
+"""What is typed -> the class that does it."""
+
+DESCRIPTION = """Load balancing as a service for OpenStack. `tavia up` starts it on this machine, `tavia demo` shows it
+at work; then use `openstack loadbalancer` as on any cloud. `tavia help COMMAND` explains one command."""
+
+
+class Tavia(App):
+    """The application."""
+
+    NAME = "tavia"
+
+    def __init__(self) -> None:
+        commands = CommandManager()
+        commands.commands |= {name: EntryPoint(name, value, "tavia.cli") for name, value in COMMANDS.items()}
+        super().__init__(DESCRIPTION, version("tavia"), commands, deferred_help=True)
+        del commands.commands["complete"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    return Tavia().run((sys.argv[1:] if argv is None else argv) or ["--help"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""``tavia up``: from nothing, or from whatever a crash left, to an instance whose API answers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+
+import urllib3
+from rich.console import Console
+
+from tavia.cli import embedded as embedded_instance
+from tavia.cli import preflight, report
+from tavia.cli.embedded import Embedded
+from tavia.cli.progress import step, wait_until
+from tavia.cloud.local import cgroups
+from tavia.model.seams import Seam, SeamError
+
+CLOUD_TIMEOUT, HEALTHY_TIMEOUT = 30.0, 90.0
+FAILURES_TO_GIVE_UP = 3
+STOP_TIMEOUT = 60.0
+
+
+def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess.Popen[bytes] | None:
+    """Make the instance run; the supervisor that was started, None when it ran already.
+
+    Raises SeamError with what the operator can do; nothing is left running then.
+    """
+    with console.status("looking at this machine"):
+        preflight.check()
+    with locked(embedded):
+        if report.read_process(embedded.supervisor_file):
+            _check_port(embedded, api_port)
+            with step(console, f"running already: {embedded.api_url}"):
+                wait_until_healthy(embedded)
+            return None
+        _prepare(embedded, console)
+        supervisor = _start_supervisor(embedded)
+        try:
+            _configure(embedded, console, api_port)
+            with step(console, f"API, worker, health manager and housekeeping run: {embedded.api_url}"):
+                wait_until_healthy(embedded)
+            embedded.write_clouds_yaml()
+        except BaseException:
+            stop(supervisor)
+            raise
+        return supervisor
+
+
+@contextmanager
+def locked(embedded: Embedded) -> Iterator[None]:
+    """The state directory, made if needed, for us alone. Raises SeamError state-dir-busy, state-dir-not-ours."""
+    embedded.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = os.open(embedded.state_dir, os.O_RDONLY)
+    try:
+        _lock(directory, embedded.state_dir)
+        if not embedded.marker.exists() and any(embedded.state_dir.iterdir()):
+            message = f"{embedded.state_dir} has files of somebody else; name an empty directory with --state-dir"
+            raise SeamError(Seam.CONTROL, "state-dir-not-ours", message)
+        embedded.marker.touch()
+        yield
+    finally:
+        os.close(directory)
+
+
+def _lock(directory: int, state_dir: Path) -> None:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"another tavia up or down is at work on {state_dir}; wait for it"
+        raise SeamError(Seam.CONTROL, "state-dir-busy", message) from None
+
+
+def _prepare(embedded: Embedded, console: Console) -> None:
+    """What must be there before any service starts; what is there already stays."""
+    from tavia import pki  # noqa: PLC0415  both are slow to import, and not needed when all runs already
+    from tavia.store import migrate  # noqa: PLC0415
+
+    cgroups.remove(embedded.services_cgroup, timeout=STOP_TIMEOUT)
+    embedded.services_file.unlink(missing_ok=True)
+    embedded.log_dir.mkdir(mode=0o700, exist_ok=True)
+    with step(console, "two certificate authorities"):
+        pki.init(embedded.certificates)
+    with step(console, "database at this release's schema"):
+        migrate.upgrade(embedded.database)
+
+
+def _start_supervisor(embedded: Embedded) -> subprocess.Popen[bytes]:
+    with (embedded.log_dir / "supervisor.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tavia.cli.background", "--state-dir", str(embedded.state_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=os.environ | {"PATH": preflight.search_path()},
+            start_new_session=True,
+        )
+
+
+def _configure(embedded: Embedded, console: Console, api_port: int | None) -> None:
+    with step(console, "a cloud of network namespaces and bridges"):
+        if not wait_until(lambda: _cloud_answers(embedded), CLOUD_TIMEOUT):
+            raise _failed(embedded, "tavia-local-cloud")
+    if embedded.config_file.exists():
+        _check_port(embedded, api_port)
+    else:
+        embedded.write_configuration(api_port or embedded_instance.free_port(embedded_instance.API_PORT))
+
+
+def _check_port(embedded: Embedded, api_port: int | None) -> None:
+    if api_port not in (None, embedded.api_port):
+        message = f"this instance's API is on port {embedded.api_port}; to change it: tavia down, then up again"
+        raise SeamError(Seam.CONTROL, "port-fixed", message)
+
+
+def wait_until_healthy(embedded: Embedded) -> None:
+    """Return when all services run and the API answers. Raises SeamError with the last words of what doesn't."""
+    if not wait_until(lambda: _healthy(embedded), HEALTHY_TIMEOUT):
+        reports = report.read(embedded.services_file)
+        missing = (service.name for service in embedded.services() if not _runs(reports, service.name))
+        raise _failed(embedded, next(missing, "tavia-api"))
+
+
+def _healthy(embedded: Embedded) -> bool:
+    reports = _reports(embedded)
+    return all(_runs(reports, service.name) for service in embedded.services()) and api_answers(embedded)
+
+
+def _cloud_answers(embedded: Embedded) -> bool:
+    _reports(embedded)
+    return embedded.cloud_answers()
+
+
+def _reports(embedded: Embedded) -> dict[str, report.ServiceReport]:
+    """What the supervisor says. Raises SeamError at once when a service keeps failing: waiting would not help."""
+    reports = report.read(embedded.services_file)
+    for name, told in reports.items():
+        if told.failures >= FAILURES_TO_GIVE_UP:
+            raise _failed(embedded, name)
+    return reports
+
+
+def _runs(reports: Mapping[str, report.ServiceReport], service: str) -> bool:
+    return service in reports and reports[service].running
+
+
+def api_answers(embedded: Embedded) -> bool:
+    """Whether the API's own health check passes."""
+    with suppress(urllib3.exceptions.HTTPError):
+        answer = urllib3.request("GET", f"{embedded.api_url}/healthcheck", timeout=2.0, retries=False)
+        return answer.status == HTTPStatus.OK
+    return False
+
+
+def _failed(embedded: Embedded, service: str) -> SeamError:
+    """The service's last words, from its log."""
+    log = embedded.log_dir / f"{service}.log"
+    words = log.read_text(errors="replace").splitlines()[-12:] if log.exists() else ["(it never started)"]
+    return SeamError(
+        Seam.CONTROL, "service-failed", "\n  ".join([f"{service} does not come up; its last words in {log}:", *words])
+    )
+
+
+def stop(supervisor: subprocess.Popen[bytes]) -> None:
+    """End the supervisor and with it all services. The amphorae carry on."""
+    supervisor.terminate()
+    supervisor.wait(STOP_TIMEOUT)
+
+
+def stay(supervisor: subprocess.Popen[bytes]) -> int:
+    """In the foreground: until the supervisor ends, or SIGINT or SIGTERM tells us to end it. Its exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.terminate())
+    return supervisor.wait()
