@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import tavia
+from tavia.amphora import paths
 from tavia.cloud.local import init, linux
+from tavia.cloud.local.records import write_atomically
 
-AGENT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
-"""Where the agent finds its configuration: Octavia's path, written by the worker through the server's files."""
-
-DISK = {"var-lib-tavia": Path("var/lib/tavia"), "etc-octavia": Path("etc/octavia")}
-"""What survives a power off: directory of the disk -> where the sandbox sees it."""
+CONFIG_DRIVE = Path(paths.AGENT_CONFIG).parent
+"""Where the server's files go."""
+_PERSISTENT = (CONFIG_DRIVE, Path(paths.STATE_DIR))
+"""What is on the server's disk and survives a power off."""
 
 _ETC = (
     *("alternatives", "group", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
@@ -82,8 +83,10 @@ def make_skeleton(state_dir: Path) -> Path:
     root = state_dir / "local-cloud" / "root"
     root.mkdir(exist_ok=True)
     linux.mount("tavia", root, "tmpfs", options="size=1m,mode=755")
-    for name in ("proc", "sys", "dev", "run", "tmp", "root", "var/lib", "etc", *map(str, DISK.values())):
-        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("proc", "sys", "dev", "run", "tmp", "root", "var/lib", "etc"):
+        (root / name).mkdir(parents=True)
+    for path in _PERSISTENT:
+        _within(root, path).mkdir(parents=True)
     (root / "var/run").symlink_to("../run")
     (root / "var/tmp").symlink_to("../tmp")
     for path in [Path("/usr"), *Path("/").glob("lib*"), Path("/bin"), Path("/sbin"), *_python(state_dir)]:
@@ -97,15 +100,15 @@ def make_skeleton(state_dir: Path) -> Path:
 
 def _python(state_dir: Path) -> list[Path]:
     """Where the running Python and our own code come from, outermost directories only; never the state directory."""
-    paths = {Path(sys.prefix), Path(sys.base_prefix), Path(tavia.__path__[0]).parent}
-    paths |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    paths = {path for path in paths if not state_dir.is_relative_to(path)}
-    return [path for path in paths if not any(map(path.is_relative_to, {Path("/usr")} | (paths - {path})))]
+    found = {Path(sys.prefix), Path(sys.base_prefix), Path(tavia.__path__[0]).parent}
+    found |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found = {path for path in found if not state_dir.is_relative_to(path)}
+    return [path for path in found if not any(map(path.is_relative_to, {Path("/usr")} | (found - {path})))]
 
 
 def _show(path: Path, root: Path) -> None:
     """Show a path of the host at the same place under ``root``, read-only; a link as a link."""
-    target = root / path.relative_to("/")
+    target = _within(root, path)
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink() and not path.readlink().is_absolute():
         target.symlink_to(path.readlink())
@@ -115,6 +118,21 @@ def _show(path: Path, root: Path) -> None:
     elif path.exists():
         target.touch()
         linux.bind(path, target, _READ_ONLY)
+
+
+def _within(root: Path, path: Path) -> Path:
+    """Where an absolute path is when ``root`` is the root."""
+    return root / path.relative_to("/")
+
+
+def make_disk(directory: Path, files: Mapping[Path, bytes]) -> None:
+    """The daemon's side: a new server's disk, with its files, for root's eyes only."""
+    for path in _PERSISTENT:
+        _within(directory / "disk", path).mkdir(parents=True, mode=0o700)
+    for path, content in files.items():
+        target = _within(directory / "disk", path)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(target, content)
 
 
 def _make_devices(directory: Path) -> None:
@@ -138,8 +156,8 @@ def _mount_private(root: Path, directory: Path) -> None:
     linux.mount("sysfs", root / "sys", "sysfs", safe | linux.MS_RDONLY)
     for name, size in {"run": "32m", "tmp": "32m", "dev/shm": "16m"}.items():
         linux.mount("tmpfs", root / name, "tmpfs", _SAFE, f"size={size},mode={'755' if name == 'run' else '1777'}")
-    for name, place in DISK.items():
-        linux.bind(directory / "disk" / name, root / place, _SAFE)
+    for path in _PERSISTENT:
+        linux.bind(_within(directory / "disk", path), _within(root, path), _SAFE)
     linux.pivot_into(root)
 
 
@@ -162,7 +180,7 @@ def enter(plan: Plan, root: Path, channel: socket.socket, agent: Callable[[Path]
             _say(channel, {"error": repr(error)})
         traceback.print_exc()
         os._exit(1)
-    init.run(lambda: agent(AGENT_CONFIG))
+    init.run(lambda: agent(Path(paths.AGENT_CONFIG)))
 
 
 def _become_machine(plan: Plan, root: Path, channel: socket.socket) -> None:

@@ -15,14 +15,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tavia.cloud.local import cgroups, fabric, rules, sandbox, zygote
 from tavia.cloud.local.instance import Instance
 from tavia.cloud.local.networks import Networks
 from tavia.cloud.local.processes import Process
-from tavia.cloud.local.records import Records, write_atomically
+from tavia.cloud.local.records import Records
 from tavia.cloud.protocols import NotFound, Server, ServerSpec, ServerStatus
 from tavia.model.seams import Seam, SeamError
 
@@ -30,7 +30,6 @@ LOG = logging.getLogger(__name__)
 
 _DEATH = 10.0
 """Seconds for a killed sandbox to be gone."""
-_CONFIG_DRIVE = PurePosixPath("/etc/octavia")
 _INTERRUPTED = "the local cloud's daemon ended while it booted this server"
 
 
@@ -106,14 +105,10 @@ class Servers:
             tags=spec.tags,
             port_ids=tuple(spec.port_ids),
         )
-        files = {_on_disk(path): content for path, content in spec.files.items()}
+        files = {_allowed(path): content for path, content in spec.files.items()}
         with self._of(record.id):
             self._claim(record)
-            disk = self._instance.server_directory(record.id) / "disk"
-            for name in sandbox.DISK:
-                (disk / name).mkdir(parents=True, mode=0o700)
-            for path, content in files.items():
-                _write_private(disk / path, content)
+            sandbox.make_disk(self._instance.server_directory(record.id), files)
             self._start(record)
         return record.id
 
@@ -245,15 +240,10 @@ def _require_haproxy() -> None:
         raise SeamError(Seam.BOOT, "haproxy-missing", message, permanent=True)
 
 
-def _on_disk(path: str) -> Path:
-    """Where on a server's disk a file of its config drive goes. Raises SeamError file-outside."""
-    wanted = PurePosixPath(path)
-    if ".." in wanted.parts or not wanted.is_relative_to(_CONFIG_DRIVE):
-        message = f"the file {path} is not below {_CONFIG_DRIVE}"
+def _allowed(path: str) -> Path:
+    """The path of a file of the config drive. Raises SeamError file-outside."""
+    wanted = Path(path)
+    if ".." in wanted.parts or not wanted.is_relative_to(sandbox.CONFIG_DRIVE):
+        message = f"the file {path} is not below {sandbox.CONFIG_DRIVE}"
         raise SeamError(Seam.BOOT, "file-outside", message, permanent=True)
-    return Path("etc-octavia") / wanted.relative_to(_CONFIG_DRIVE)
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(path, content)
+    return wanted

@@ -1,1 +1,145 @@
-"""A cloud that accepts everything and makes nothing: API conformance and control-plane benchmarks."""
+"""A cloud that does nothing, at once: for tests of the API and of the control plane, as Octavia's noop drivers.
+
+It knows every network, subnet, port and server that it is asked for, with answers that depend on the id alone, so
+processes that share a database agree about them without sharing anything else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import ipaddress
+import time
+import uuid
+from collections.abc import Sequence
+
+from tavia.cloud.protocols import FixedIp, Network, Port, Server, ServerSpec, ServerStatus, Subnet
+
+_RANGE = ipaddress.ip_network("198.18.0.0/15")
+"""Every subnet has this range (RFC 2544), so a wanted address inside is as good as any."""
+_NAMESPACE = uuid.UUID("5f8a9c56-93a5-4f0f-8d2c-0c8b3f0d6a11")
+
+
+class NoopCloud:
+    """Implements Compute, Networking and Images of :mod:`tavia.cloud.protocols`."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, Server] = {}
+        self._ports: dict[str, Port] = {}
+        self._deleted: set[str] = set()
+
+    # -- Compute ------------------------------------------------------------------------------------------------
+
+    def boot(self, spec: ServerSpec) -> str:
+        """A server that is ACTIVE from its first moment."""
+        server_id = str(uuid.uuid4())
+        self._servers[server_id] = Server(
+            id=server_id, name=spec.name, status=ServerStatus.ACTIVE, created_at=time.time(), tags=spec.tags
+        )
+        return server_id
+
+    def server(self, server_id: str) -> Server | None:
+        """Any server but a deleted one."""
+        if server_id in self._deleted:
+            return None
+        made_up = Server(id=server_id, name=server_id, status=ServerStatus.ACTIVE, created_at=0.0)
+        return self._servers.get(server_id, made_up)
+
+    def servers(self, tags: frozenset[str]) -> list[Server]:
+        """Those booted by this process."""
+        return [server for server in self._servers.values() if tags <= server.tags]
+
+    def power_off(self, server_id: str) -> None:
+        """It shows OFF."""
+        self._set_status(server_id, ServerStatus.OFF)
+
+    def power_on(self, server_id: str) -> None:
+        """It shows ACTIVE."""
+        self._set_status(server_id, ServerStatus.ACTIVE)
+
+    def _set_status(self, server_id: str, status: ServerStatus) -> None:
+        if server := self.server(server_id):
+            self._servers[server_id] = dataclasses.replace(server, status=status)
+
+    def delete(self, server_id: str) -> None:
+        """It is known no more."""
+        self._servers.pop(server_id, None)
+        self._deleted.add(server_id)
+
+    # -- Networking ---------------------------------------------------------------------------------------------
+
+    def networks(self) -> list[Network]:
+        """One, that amphorae are managed through."""
+        return [dataclasses.replace(self.network(_derived("lb-mgmt-net")), name="lb-mgmt-net")]
+
+    def network(self, network_id: str) -> Network:
+        """Any network; it has one subnet."""
+        return Network(id=network_id, name=network_id, mtu=1500, subnet_ids=(_derived(network_id),))
+
+    def subnet(self, subnet_id: str) -> Subnet:
+        """Any subnet, in a network of its own."""
+        network_id = _derived(subnet_id)
+        gateway = str(_RANGE.network_address + 1)
+        return Subnet(id=subnet_id, name=subnet_id, network_id=network_id, cidr=str(_RANGE), gateway_ip=gateway)
+
+    def port(self, port_id: str) -> Port:
+        """Any port; one that this process did not make is in the network and subnet that its id leads to."""
+        if port_id in self._ports:
+            return self._ports[port_id]
+        subnet = self.subnet(_derived(port_id))
+        return _port(port_id, port_id, subnet.network_id, [(subnet.id, None)])
+
+    def ports(self, tags: frozenset[str]) -> list[Port]:
+        """Those made by this process."""
+        return [port for port in self._ports.values() if tags <= port.tags]
+
+    def create_port(
+        self,
+        *,
+        name: str,
+        network_id: str,
+        fixed_ips: Sequence[tuple[str, str | None]],
+        tags: frozenset[str],
+        device_id: str = "",
+        allowed_addresses: frozenset[str] = frozenset(),
+    ) -> Port:
+        """A port with the wanted addresses, or ones that follow from its id."""
+        wanted = fixed_ips or [(self.network(network_id).subnet_ids[0], None)]
+        port = dataclasses.replace(
+            _port(str(uuid.uuid4()), name, network_id, wanted),
+            device_id=device_id,
+            allowed_addresses=allowed_addresses,
+            tags=tags,
+        )
+        self._ports[port.id] = port
+        return port
+
+    def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
+        """It is remembered."""
+        self._ports[port_id] = dataclasses.replace(self.port(port_id), allowed_addresses=addresses)
+
+    def delete_port(self, port_id: str) -> None:
+        """It is forgotten."""
+        self._ports.pop(port_id, None)
+
+    # -- Images -------------------------------------------------------------------------------------------------
+
+    def image_id(self, tag: str | None, owner_id: str | None) -> str | None:
+        """Always the same one."""
+        return _derived(f"image {tag} {owner_id}")
+
+
+def _derived(seed: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, seed))
+
+
+def _port(port_id: str, name: str, network_id: str, wanted: Sequence[tuple[str, str | None]]) -> Port:
+    digest = hashlib.sha256(port_id.encode()).digest()
+    address = str(_RANGE[2 + int.from_bytes(digest[:4], "big") % (_RANGE.num_addresses - 3)])
+    return Port(
+        id=port_id,
+        name=name,
+        network_id=network_id,
+        mac_address=":".join(f"{octet:02x}" for octet in (0x02, *digest[:5])),
+        fixed_ips=tuple(FixedIp(subnet_id=subnet_id, ip_address=given or address) for subnet_id, given in wanted),
+    )
