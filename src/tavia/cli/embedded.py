@@ -142,6 +142,8 @@ class Embedded:
 
     def _settings(self, port: int, heartbeat_key: str, management_network: str) -> Settings:
         """Octavia's defaults but where a single machine allows quicker reactions, or needs something else."""
+        from tavia import pki  # noqa: PLC0415  slow to import, not needed by most commands
+
         return {
             "api_settings": {
                 "bind_host": API_HOST,
@@ -150,21 +152,21 @@ class Embedded:
                 "healthcheck_enabled": "true",
             },
             "certificates": {
-                "ca_certificate": str(self.certificates / "server_ca.pem"),
-                "ca_private_key": str(self.certificates / "server_ca.key"),
+                "ca_certificate": str(self.certificates / pki.SERVER_CA),
+                "ca_private_key": str(self.certificates / pki.SERVER_CA_KEY),
             },
             "controller_worker": {
                 "compute_driver": "compute_local_driver",
                 "network_driver": "network_local_driver",
                 "image_driver": "image_local_driver",
                 "amp_boot_network_list": management_network,
-                "client_ca": str(self.certificates / "client_ca.pem"),
+                "client_ca": str(self.certificates / pki.CLIENT_CA),
                 "loadbalancer_topology": "ACTIVE_STANDBY",
             },
             "database": {"connection": self.database},
             "haproxy_amphora": {
-                "client_cert": str(self.certificates / "client.pem"),
-                "server_ca": str(self.certificates / "server_ca.pem"),
+                "client_cert": str(self.certificates / pki.CLIENT),
+                "server_ca": str(self.certificates / pki.SERVER_CA),
             },
             "health_manager": {
                 "bind_ip": CONTROLLER_ADDRESS,

@@ -30,6 +30,7 @@ class Tavia(App):
     """The application."""
 
     NAME = "tavia"
+    DEFAULT_VERBOSE_LEVEL = 0
 
     def __init__(self) -> None:
         commands = CommandManager()

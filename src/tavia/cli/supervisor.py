@@ -36,7 +36,7 @@ class Service:
 
 def pause_before_restart(failures: int) -> float:
     """Seconds to wait before a service that failed so many times in a row is started again."""
-    return min(0.1 * 2 ** min(failures, 10), LONGEST_PAUSE)
+    return min(0.1 * 2.0 ** min(failures, 10), LONGEST_PAUSE)
 
 
 class Supervisor:
