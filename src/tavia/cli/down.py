@@ -17,7 +17,7 @@ from tavia.cloud import local
 
 
 def down(embedded: Embedded, console: Console) -> None:
-    """Stop all services, remove what the local cloud made, then the state directory and clouds.yaml.
+    """Stop all services, remove what the local cloud made, then its files.
 
     Processes are found by the instance's cgroup, never by name. Raises SeamError.
     """
@@ -26,8 +26,9 @@ def down(embedded: Embedded, console: Console) -> None:
             _stop_supervisor(embedded)
         with step(console, "amphorae, networks and what else ran here removed"):
             local.teardown(embedded.state_dir)
-        embedded.clouds_file.unlink(missing_ok=True)
-        shutil.rmtree(embedded.state_dir)
+        if embedded.marker.exists():
+            embedded.clouds_file.unlink(missing_ok=True)
+            shutil.rmtree(embedded.state_dir)
 
 
 def _stop_supervisor(embedded: Embedded) -> None:

@@ -30,7 +30,7 @@ STOP_TIMEOUT = 60.0
 def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess.Popen[bytes] | None:
     """Make the instance run; the supervisor that was started, None when it ran already.
 
-    Raises SeamError with what the operator can do; nothing is left running then.
+    Raises SeamError with what the operator can do; no service is left running then.
     """
     with console.status("looking at this machine"):
         preflight.check()
@@ -40,6 +40,7 @@ def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess
             with step(console, f"running already: {embedded.api_url}"):
                 wait_until_healthy(embedded)
             return None
+        _claim(embedded)
         _prepare(embedded, console)
         supervisor = _start_supervisor(embedded)
         try:
@@ -55,15 +56,11 @@ def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess
 
 @contextmanager
 def locked(embedded: Embedded) -> Iterator[None]:
-    """The state directory, made if needed, for us alone. Raises SeamError state-dir-busy, state-dir-not-ours."""
+    """The state directory, made if needed, for us alone. Raises SeamError state-dir-busy."""
     embedded.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = os.open(embedded.state_dir, os.O_RDONLY)
     try:
         _lock(directory, embedded.state_dir)
-        if not embedded.marker.exists() and any(embedded.state_dir.iterdir()):
-            message = f"{embedded.state_dir} has files of somebody else; name an empty directory with --state-dir"
-            raise SeamError(Seam.CONTROL, "state-dir-not-ours", message)
-        embedded.marker.touch()
         yield
     finally:
         os.close(directory)
@@ -75,6 +72,14 @@ def _lock(directory: int, state_dir: Path) -> None:
     except BlockingIOError:
         message = f"another tavia up or down is at work on {state_dir}; wait for it"
         raise SeamError(Seam.CONTROL, "state-dir-busy", message) from None
+
+
+def _claim(embedded: Embedded) -> None:
+    """Mark the state directory as ours: ``tavia down`` removes it whole, so it must hold nobody else's files."""
+    if not embedded.marker.exists() and any(embedded.state_dir.iterdir()):
+        message = f"{embedded.state_dir} has files of somebody else; name an empty directory with --state-dir"
+        raise SeamError(Seam.CONTROL, "state-dir-not-ours", message)
+    embedded.marker.touch()
 
 
 def _prepare(embedded: Embedded, console: Console) -> None:
