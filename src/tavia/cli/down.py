@@ -29,6 +29,9 @@ def down(embedded: Embedded, console: Console) -> None:
         if embedded.marker.exists():
             embedded.clouds_file.unlink(missing_ok=True)
             shutil.rmtree(embedded.state_dir)
+        else:
+            with suppress(OSError):  # not empty: somebody else's files
+                embedded.state_dir.rmdir()
 
 
 def _stop_supervisor(embedded: Embedded) -> None:
