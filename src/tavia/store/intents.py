@@ -6,7 +6,8 @@ new generation. All that is validated against other rows is read after it, in th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, case, exists, func, insert, select, update
@@ -107,7 +108,14 @@ def _accept(
 
 def add(conn: Connection, resource: Configured, generation: int) -> None:
     """Insert a child that is to exist from this generation on."""
-    conn.execute(insert(schema.TABLES[type(resource)]).values(to_row(resource) | {"changed_generation": generation}))
+    add_all(conn, [resource], generation)
+
+
+def add_all(conn: Connection, resources: Sequence[Configured], generation: int) -> None:
+    """Insert children, one statement a resource. Those that others reference must come before them."""
+    for resource, rows in groupby(resources, key=type):
+        values = [to_row(row) | {"changed_generation": generation} for row in rows]
+        conn.execute(insert(schema.TABLES[resource]), values)
 
 
 def change(conn: Connection, resource: type[Configured], ids: Collection[str], generation: int, **values: Any) -> None:

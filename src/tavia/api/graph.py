@@ -1,0 +1,131 @@
+"""New objects: rows made from the validated bodies of a POST, one object or a whole tree, in one transaction.
+
+A :class:`Graph` belongs to one load balancer. Handlers add bodies to it, check what depends on other rows, and
+insert it all at one generation.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from oslo_config import cfg
+from sqlalchemy import Connection
+
+from tavia.api import rules
+from tavia.api.errors import ApiError, validation_failure
+from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.statuses import operating_at_creation
+from tavia.store import intents
+from tavia.store.rows import utcnow
+
+T = TypeVar("T")
+
+
+@dataclass
+class Graph:
+    """The new rows below a load balancer."""
+
+    loadbalancer: LoadBalancer
+    conf: cfg.ConfigOpts
+    pools: list[Pool] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+    healthmonitors: list[HealthMonitor] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Configured]:
+        """All of them, referenced rows before the ones that reference them."""
+        return [*self.pools, *self.listeners, *self.healthmonitors, *self.members]
+
+    def add_tree(self, listeners: Iterable[dict[str, Any]], pools: Iterable[dict[str, Any]]) -> None:
+        """All that a load balancer's POST may hold. Pools are known by name there, defined once."""
+        named: dict[str, Pool] = {}
+        references: list[tuple[Listener, str]] = []
+        for body in pools:
+            self._define(body, named)
+        for body in listeners:
+            its_pool = body.pop("default_pool", None)
+            listener = self.add_listener(body)
+            if its_pool is None:
+                continue
+            if set(its_pool) == {"name"}:
+                references.append((listener, its_pool["name"]))
+            else:
+                self._set_default(listener, self._define(its_pool, named))
+        for listener, name in references:
+            if name not in named:
+                raise validation_failure(f"The pool {name} is referenced but has no definition.")
+            self._set_default(listener, named[name])
+        if port := _twice(listener.protocol_port for listener in self.listeners):
+            raise rules.duplicate_listener(port)
+
+    def _define(self, body: dict[str, Any], named: dict[str, Pool]) -> Pool:
+        name = body.get("name")
+        if not name:
+            raise validation_failure("Pools must be named when creating a fully populated load balancer.")
+        if name in named:
+            raise validation_failure(f"Pool names must be unique when creating a load balancer: {name}.")
+        named[name] = self.add_pool(body)
+        return named[name]
+
+    def _set_default(self, listener: Listener, pool: Pool) -> None:
+        rules.default_pool(listener, pool)
+        listener.default_pool_id = pool.id
+
+    def add_listener(self, body: dict[str, Any]) -> Listener:
+        """One listener. A default pool defined inside it comes with it."""
+        its_pool = body.pop("default_pool", None)
+        listener = rules.listener(self._new(Listener, body), self.loadbalancer.vip_address)
+        self.listeners.append(listener)
+        if its_pool is not None:
+            if listener.default_pool_id is not None:
+                raise validation_failure("Only one of default_pool_id and default_pool can be given.")
+            self._set_default(listener, self.add_pool(its_pool))
+        return listener
+
+    def add_pool(self, body: dict[str, Any]) -> Pool:
+        """One pool, with the members and the monitor inside it."""
+        for name in ("protocol", "lb_algorithm"):
+            if name not in body:
+                raise ApiError(400, f"Missing details for the pool {body.get('name', '')}: {name} is mandatory.")
+        members, monitor = body.pop("members", []), body.pop("healthmonitor", None)
+        pool = rules.pool(self._new(Pool, body))
+        self.pools.append(pool)
+        if monitor is not None:
+            self.add_healthmonitor(pool.id, monitor)
+        for member in members:
+            self.add_member(pool.id, member, has_monitor=monitor is not None)
+        if server := _twice((m.address, m.protocol_port) for m in self.members if m.pool_id == pool.id):
+            raise rules.duplicate_member(*server)
+        return pool
+
+    def add_member(self, pool_id: str, body: dict[str, Any], *, has_monitor: bool) -> Member:
+        """One member of a pool, old or new."""
+        status = operating_at_creation(is_member=True, has_monitor=has_monitor)
+        row = self._new(Member, body, pool_id=pool_id, operating_status=status)
+        member = rules.member(row, self.conf.networking.reserved_ips)
+        self.members.append(member)
+        return member
+
+    def add_healthmonitor(self, pool_id: str, body: dict[str, Any]) -> HealthMonitor:
+        """The monitor of a pool, old or new."""
+        monitor = rules.healthmonitor(self._new(HealthMonitor, body, pool_id=pool_id))
+        self.healthmonitors.append(monitor)
+        return monitor
+
+    def insert(self, conn: Connection, generation: int) -> None:
+        """Write the rows, to exist from this generation on."""
+        intents.add_all(conn, self.rows, generation)
+
+    def _new(self, resource: type[Any], body: dict[str, Any], **more: Any) -> Any:
+        owner = {"loadbalancer_id": self.loadbalancer.id, "project_id": self.loadbalancer.project_id}
+        return resource(**(body | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
+
+
+def _twice(values: Iterable[T]) -> T | None:
+    """A value that occurs more than once."""
+    return next((value for value, times in Counter(values).items() if times > 1), None)

@@ -1,0 +1,30 @@
+"""How much a project may have: the limits of ``[quotas]``, checked in the transaction that adds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from oslo_config import cfg
+from sqlalchemy import Connection
+
+from tavia.api.errors import ApiError
+from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.store import reading
+
+_NAMES: dict[type[Configured], tuple[str, str]] = {
+    LoadBalancer: ("load_balancer", "Load Balancer"),
+    Listener: ("listener", "Listener"),
+    Pool: ("pool", "Pool"),
+    Member: ("member", "Member"),
+    HealthMonitor: ("health_monitor", "Health Monitor"),
+}
+
+
+def check(conn: Connection, conf: cfg.ConfigOpts, project_id: str, added: Iterable[Configured]) -> None:
+    """Refuse rows that would take the project over a limit. Call it before they are inserted. Raises ApiError."""
+    for resource, number in Counter(type(row) for row in added).items():
+        option, title = _NAMES[resource]
+        limit = conf.quotas[f"default_{option}_quota"]
+        if limit >= 0 and reading.count(conn, resource, project_id) + number > limit:
+            raise ApiError(403, f"Quota has been met for resources: {title}")

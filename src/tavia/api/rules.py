@@ -1,0 +1,105 @@
+"""Rules that concern one object and its parent, beyond what types and limits say (api-surface, "Rules worth knowing").
+
+Pure. Each function takes an object as it would be and returns it in its settled form, with the defaults that depend
+on its other attributes; ApiError where it must not be. POST, PUT, batches and whole trees all come through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Collection
+from typing import Any
+
+from tavia.api.errors import ApiError, validation_failure
+from tavia.model.resources import POOL_PROTOCOLS_OF, HealthMonitor, Listener, Member, Pool
+
+INSERTABLE_HEADERS = frozenset(
+    {"X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-IP", "X-Client-IP", "X-Real-IP"}
+)
+HTTP_MONITOR_DEFAULTS: dict[str, Any] = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
+
+
+def invalid_option(value: object, option: str) -> ApiError:
+    """A value that is right elsewhere."""
+    return ApiError(400, f"{value} is not a valid option for {option}")
+
+
+def duplicate_listener(protocol_port: int) -> ApiError:
+    """A second listener on a port (TCP's; other protocols have ports of their own)."""
+    return ApiError(409, f"Another Listener on this Load Balancer is already using protocol_port {protocol_port}")
+
+
+def duplicate_member(address: str, protocol_port: int) -> ApiError:
+    """A second member at an address and port."""
+    return ApiError(409, f"Another member on this pool is already using ip {address} on protocol_port {protocol_port}")
+
+
+def listener(row: Listener, vip_address: str | None) -> Listener:
+    """Headers are for HTTP and known; allowed_cidrs are of the VIP's IP version."""
+    for name, value in row.insert_headers.items():
+        if row.protocol != "HTTP" or name not in INSERTABLE_HEADERS:
+            raise invalid_option(name, f"insert_headers of a listener with protocol {row.protocol}")
+        if value.lower() not in ("true", "false"):
+            raise invalid_option(value, f"the header {name} of insert_headers: it should be true or false")
+    if vip_address is not None:
+        version = ipaddress.ip_address(vip_address).version
+        for cidr in row.allowed_cidrs or ():
+            if ipaddress.ip_network(cidr).version != version:
+                raise validation_failure(f"CIDR {cidr} is of another IP version than the VIP {vip_address}.")
+    return row
+
+
+def default_pool(row: Listener, its_pool: Pool) -> None:
+    """A listener's protocol takes some protocols of pools only."""
+    if its_pool.protocol not in POOL_PROTOCOLS_OF[row.protocol]:
+        raise validation_failure(
+            f"The pool protocol '{its_pool.protocol}' is invalid while the listener protocol is '{row.protocol}'."
+        )
+
+
+def pool(row: Pool) -> Pool:
+    """A session persistence has the cookie that its type wants, and suits the protocol."""
+    persistence = row.session_persistence
+    if persistence is None:
+        return row
+    kind, cookie = persistence["type"], persistence["cookie_name"]
+    if kind == "APP_COOKIE" and not cookie:
+        raise validation_failure("Cookie name is required for session persistence of type APP_COOKIE.")
+    if kind != "APP_COOKIE" and cookie:
+        raise validation_failure(f"Cookie name is not allowed for session persistence of type {kind}.")
+    if kind != "SOURCE_IP" and row.protocol in ("TCP", "HTTPS"):
+        raise validation_failure(f"Session persistence of type {kind} is not possible with protocol {row.protocol}.")
+    for name in ("persistence_timeout", "persistence_granularity"):
+        if persistence[name] is not None:
+            raise validation_failure(f"{name} is only for pools with protocol UDP or SCTP.")
+    return row
+
+
+def member(row: Member, reserved_addresses: Collection[str]) -> Member:
+    """Some addresses are no member's: the cloud's metadata service."""
+    if row.address in reserved_addresses:
+        raise invalid_option(row.address, "member address")
+    return row
+
+
+def healthmonitor(row: HealthMonitor) -> HealthMonitor:
+    """What is for HTTP is filled in there and refused elsewhere."""
+    for name in (*HTTP_MONITOR_DEFAULTS, "http_version", "domain_name"):
+        if row.type != "HTTP" and getattr(row, name) is not None:
+            raise invalid_option(name, f"health monitors of type {row.type}")
+    if row.domain_name is not None and row.http_version != 1.1:  # noqa: PLR2004
+        raise validation_failure("domain_name needs http_version 1.1.")
+    if row.type != "HTTP":
+        return row
+    missing = {name: value for name, value in HTTP_MONITOR_DEFAULTS.items() if getattr(row, name) is None}
+    return dataclasses.replace(row, **missing)
+
+
+def differences(old: Any, new: Any) -> dict[str, Any]:
+    """The attributes that differ between two states of an object."""
+    return {
+        field.name: getattr(new, field.name)
+        for field in dataclasses.fields(old)
+        if getattr(old, field.name) != getattr(new, field.name)
+    }

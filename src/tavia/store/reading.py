@@ -1,0 +1,141 @@
+"""What the API reads: single objects, the ids that belong to them, sums of statistics, counts for quotas.
+
+Load balancers and amphorae that are gone for good keep their row for a while; nothing here sees those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, true
+
+from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
+from tavia.store import schema
+from tavia.store.rows import from_row
+
+R = TypeVar("R")
+
+COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
+"""The statistics that are kept of each listener on each amphora."""
+
+
+def visible(resource: type[Any]) -> ColumnElement[bool]:
+    """The condition that a row still exists for users."""
+    if resource is LoadBalancer:
+        return schema.load_balancer.c.provisioning_status != ProvisioningStatus.DELETED
+    if resource is Amphora:
+        return schema.amphora.c.status != AmphoraStatus.DELETED
+    return true()
+
+
+def find(conn: Connection, resource: type[R], object_id: str, *conditions: ColumnElement[bool]) -> R | None:
+    """One object, or None where it is not there (any more) or misses a condition."""
+    found = find_all(conn, resource, schema.TABLES[resource].c.id == object_id, *conditions)
+    return found[0] if found else None
+
+
+def find_all(conn: Connection, resource: type[R], *conditions: ColumnElement[bool]) -> list[R]:
+    """All objects that meet the conditions, oldest first."""
+    table = schema.TABLES[resource]
+    statement = select(table).where(*conditions, visible(resource)).order_by(table.c.created_at, table.c.id)
+    return [from_row(resource, row) for row in conn.execute(statement).mappings()]
+
+
+def wanted(resource: type[Configured]) -> ColumnElement[bool]:
+    """The condition that a row is not marked deleted: only such a row is in use."""
+    return schema.TABLES[resource].c.deleted_generation.is_(None)
+
+
+def loadbalancer_of(conn: Connection, resource: type[Any], object_id: str) -> str | None:
+    """The id of the load balancer that an object belongs to, None where there is no such object."""
+    table = schema.TABLES[resource]
+    owner = table.c.id if resource is LoadBalancer else table.c.loadbalancer_id
+    return conn.execute(select(owner).where(table.c.id == object_id, visible(resource))).scalar_one_or_none()
+
+
+def ids_by(
+    conn: Connection, resource: type[Configured], parent: str, parents: Select[tuple[str]]
+) -> dict[str, list[str]]:
+    """The ids of rows, oldest first, by the id in their column ``parent`` where that is one of ``parents``."""
+    table = schema.TABLES[resource]
+    column = table.c[parent]
+    rows = conn.execute(
+        select(column, table.c.id).where(column.in_(parents)).order_by(table.c.created_at, table.c.id)
+    ).all()
+    grouped: dict[str, list[str]] = {}
+    for parent_id, row_id in rows:
+        grouped.setdefault(parent_id, []).append(row_id)
+    return grouped
+
+
+def has_monitor(conn: Connection, pool_id: str) -> bool:
+    """Whether the pool's members are checked."""
+    monitor = schema.health_monitor.c
+    found = conn.execute(select(monitor.id).where(monitor.pool_id == pool_id, wanted(HealthMonitor)).limit(1))
+    return found.first() is not None
+
+
+def listeners_using(conn: Connection, pool_ids: Collection[str]) -> list[str]:
+    """The listeners that have one of these pools as their default."""
+    listener = schema.listener.c
+    return list(
+        conn.execute(select(listener.id).where(listener.default_pool_id.in_(pool_ids), wanted(Listener))).scalars()
+    )
+
+
+def member_at(conn: Connection, pool_id: str, address: str, protocol_port: int) -> str | None:
+    """The member of the pool with this address and port, if one is wanted there."""
+    member = schema.member.c
+    return conn.execute(
+        select(member.id).where(
+            member.pool_id == pool_id,
+            member.address == address,
+            member.protocol_port == protocol_port,
+            wanted(Member),
+        )
+    ).scalar()
+
+
+def vip_port_in_use(conn: Connection, port_id: str) -> bool:
+    """Whether a load balancer has this port for its VIP."""
+    loadbalancer = schema.load_balancer.c
+    found = conn.execute(
+        select(loadbalancer.id).where(loadbalancer.vip_port_id == port_id, visible(LoadBalancer)).limit(1)
+    )
+    return found.first() is not None
+
+
+def has_children(conn: Connection, loadbalancer_id: str) -> bool:
+    """Whether listeners or pools are wanted below a load balancer."""
+    return any(
+        conn.execute(
+            select(schema.TABLES[resource].c.id)
+            .where(schema.TABLES[resource].c.loadbalancer_id == loadbalancer_id, wanted(resource))
+            .limit(1)
+        ).first()
+        for resource in (Listener, Pool)
+    )
+
+
+def count(conn: Connection, resource: type[Configured], project_id: str) -> int:
+    """How many of a resource a project has; what is marked deleted no longer counts."""
+    table = schema.TABLES[resource]
+    statement = select(func.count()).where(table.c.project_id == project_id, wanted(resource), visible(resource))
+    return conn.execute(statement).scalar_one()
+
+
+def statistics_sum(conn: Connection, column: str, object_id: str) -> dict[str, int]:
+    """The counters of a listener or load balancer (``column`` listener_id or loadbalancer_id), over its amphorae."""
+    table = schema.listener_statistics
+    sums = (func.coalesce(func.sum(table.c[name]), 0) for name in COUNTERS)
+    row = conn.execute(select(*sums).where(table.c[column] == object_id)).one()
+    return {name: int(value) for name, value in zip(COUNTERS, row, strict=True)}
+
+
+def statistics_of_amphora(conn: Connection, amphora_id: str) -> list[Row[Any]]:
+    """The counters of each listener on an amphora."""
+    table = schema.listener_statistics
+    columns = (table.c[name] for name in ("listener_id", "loadbalancer_id", *COUNTERS))
+    return list(conn.execute(select(*columns).where(table.c.amphora_id == amphora_id).order_by(table.c.listener_id)))
