@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tavia.cloud.local.client import LocalClient
+from tavia.cloud.local.instance import Instance
+from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import Cloud
 from tavia.model.seams import Seam, SeamError
 
@@ -20,17 +23,12 @@ def connect(conf: cfg.ConfigOpts) -> Cloud:
     """
     driver = conf.controller_worker.compute_driver
     if driver == "compute_noop_driver":
-        from tavia.cloud.noop import NoopCloud
-
         noop = NoopCloud()
         return Cloud(compute=noop, networking=noop, images=noop)
     if driver == "compute_local_driver":
         if not conf.tavia.state_dir:
             message = "[tavia] state_dir is not set: the local cloud's socket is there"
             raise SeamError(Seam.CONTROL, "no-cloud", message, permanent=True)
-        from tavia.cloud.local.client import LocalClient
-        from tavia.cloud.local.instance import Instance
-
         local = LocalClient(Instance.of(Path(conf.tavia.state_dir)).socket)
         return Cloud(compute=local, networking=local, images=local)
     message = (

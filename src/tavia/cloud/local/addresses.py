@@ -63,9 +63,9 @@ def _wrapped(first: int, last: int, start: int, limit: int) -> list[int]:
     return [first + (start - first + step) % size for step in range(min(limit, size))]
 
 
-def mac_address(port_id: str) -> str:
-    """A locally administered unicast MAC (IEEE 802, second-least bit of the first octet), from the port's id."""
-    digest = hashlib.sha256(port_id.encode()).digest()
+def mac_address(identity: str) -> str:
+    """A locally administered unicast MAC (IEEE 802, second-least bit of the first octet), from a unique string."""
+    digest = hashlib.sha256(identity.encode()).digest()
     return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))
 
 

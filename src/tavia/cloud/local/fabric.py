@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tavia.cloud.local import linux, processes, rules
+from tavia.cloud.local.addresses import mac_address
 from tavia.cloud.local.instance import NETNS_DIR
 from tavia.cloud.protocols import Port, Subnet
 from tavia.model.seams import Seam, SeamError
@@ -26,6 +27,9 @@ _FABRIC_SYSCTLS = {
     # No routing between networks: a tenant's machine must not reach the amphorae's management addresses.
     "net/ipv4/ip_forward": "0",
     "net/ipv6/conf/all/forwarding": "0",
+    # An address is known by the MAC of its own interface: the management bridge must not answer for o-hm0.
+    "net/ipv4/conf/all/arp_ignore": "1",
+    "net/ipv4/conf/all/arp_announce": "2",
     "net/ipv6/conf/default/accept_ra": "0",
     # Bridged frames are none of the IP hooks' business; without br_netfilter these files are missing.
     "net/bridge/bridge-nf-call-iptables": "0",
@@ -94,9 +98,14 @@ def exists(interface: str) -> bool:
 
 
 def make_bridge(name: str, mtu: int) -> None:
-    """A bridge that forwards at once and floods multicast (VRRP, neighbour discovery)."""
+    """A bridge that forwards at once and floods multicast (VRRP, neighbour discovery).
+
+    Its MAC is given: else the kernel changes it as ports come and go, and neighbours lose the gateway.
+    """
     if not exists(name):
-        batch([f"link add {name} mtu {mtu} type bridge forward_delay 0 mcast_snooping 0", f"link set {name} up"])
+        mac = mac_address(name)
+        options = "type bridge forward_delay 0 mcast_snooping 0"
+        batch([f"link add {name} address {mac} mtu {mtu} {options}", f"link set {name} up"])
 
 
 def serve_gateway(bridge: str, subnet: Subnet) -> None:
