@@ -1,0 +1,139 @@
+"""The amphora as the agent has it in hand: takes bundles one at a time, and puts its last one in force at its start.
+
+``bundle.json`` on the disk is the truth. Everything else (interfaces, HAProxy, keepalived) is made to agree with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from tavia.agent import disk, interfaces
+from tavia.agent.haproxy import Haproxy
+from tavia.agent.keepalived import Keepalived
+from tavia.amphora import paths
+from tavia.amphora.bundle import Bundle, BundleError, Interface
+from tavia.amphora.protocol import Action, AgentFailed, Applied, BundleRefused, FenceRefused
+from tavia.model.seams import SeamError
+
+LOG = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+"""Between two tries to put the bundle on the disk in force: an interface may be plugged in after the agent's start."""
+
+
+class Amphora:
+    """Amphora ``amphora_id`` with its state in ``base``. ``changed`` is called when a heartbeat has news."""
+
+    def __init__(self, amphora_id: str, base: Path, haproxy_cmd: str, changed: Callable[[], None]) -> None:
+        for directory in (base, Path(paths.RUN_DIR)):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.amphora_id = amphora_id
+        self._bundle_file = base / "bundle.json"
+        self._changed = changed
+        self._lock = asyncio.Lock()
+        self._announcements: set[asyncio.Task[None]] = set()
+        self.haproxy = Haproxy(haproxy_cmd, base, changed)
+        self.keepalived = Keepalived(base, changed)
+        self.bundle: Bundle | None = None
+        self.fault: str | None = None
+        self.boot_count = _next_boot(base / "boot_count")
+
+    async def resume(self) -> None:
+        """Take over what runs and put the last bundle in force, trying until it is or another one comes."""
+        self.haproxy.adopt()
+        self.keepalived.adopt()
+        self.bundle = resumed = self._stored()
+        while resumed is not None and self.bundle is resumed:
+            try:
+                async with self._lock:
+                    await self._put_in_force(None, resumed)
+                self.fault = None
+                return
+            except SeamError as error:
+                LOG.warning("the bundle on the disk is not in force yet: %s", error)
+                self.fault = str(error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def apply(self, bundle: Bundle) -> Applied:
+        """Take a bundle, wholly or not at all.
+
+        Raises AgentFailed (wrong-amphora, interface-missing, ...), FenceRefused, BundleRefused.
+        """
+        if bundle.amphora_id != self.amphora_id:
+            raise AgentFailed("wrong-amphora", f"this is amphora {self.amphora_id}, not {bundle.amphora_id}")
+        async with self._lock:
+            old = self.bundle
+            if old and old.fence.refuses(bundle.fence):
+                raise FenceRefused(old.fence)
+            await self._check(old, bundle)
+            self._store(bundle)
+            try:
+                action = await self._put_in_force(old, bundle)
+            except BundleRefused:
+                await self._go_back(bundle, old)
+                raise
+            self.bundle, self.fault = bundle, None
+        self._changed()
+        LOG.info("generation %d is in force, HAProxy: %s", bundle.generation, action)
+        return Applied(action=action, hash=bundle.hash)
+
+    async def _check(self, old: Bundle | None, new: Bundle) -> None:
+        if "haproxy.cfg" in new.files:
+            await self.haproxy.check(new.files["haproxy.cfg"])
+        # keepalived refuses interfaces that don't exist yet, so they come before its check.
+        await self._plug(_interfaces(old), new.interfaces)
+        if "keepalived.conf" in new.files:
+            try:
+                await self.keepalived.check(new.files["keepalived.conf"])
+            except BundleRefused:
+                await self._plug(new.interfaces, _interfaces(old))
+                raise
+
+    async def _put_in_force(self, old: Bundle | None, new: Bundle) -> Action:
+        await self._plug(_interfaces(old), new.interfaces)
+        action = await self.haproxy.converge(new.files.get("haproxy.cfg"))
+        await self.keepalived.converge(new.files.get("keepalived.conf"))
+        return action
+
+    async def _go_back(self, refused: Bundle, old: Bundle | None) -> None:
+        self._store(old)
+        if old is not None:
+            await self._put_in_force(refused, old)
+            return
+        await self._plug(refused.interfaces, ())
+        await self.haproxy.converge(None)
+
+    async def _plug(self, old: tuple[Interface, ...], new: tuple[Interface, ...]) -> None:
+        vips = await interfaces.converge(old, new)
+        if vips:
+            task = asyncio.create_task(interfaces.announce(vips))
+            self._announcements.add(task)
+            task.add_done_callback(self._announcements.discard)
+
+    def _store(self, bundle: Bundle | None) -> None:
+        if bundle is None:
+            self._bundle_file.unlink()
+        else:
+            disk.write(self._bundle_file, bundle.to_json(), durable=True)
+
+    def _stored(self) -> Bundle | None:
+        content = disk.read(self._bundle_file)
+        try:
+            return Bundle.from_json(content) if content else None
+        except BundleError as error:
+            LOG.exception("the bundle on the disk cannot be read")
+            self.fault = f"bundle.json cannot be read: {error}"
+            return None
+
+
+def _interfaces(bundle: Bundle | None) -> tuple[Interface, ...]:
+    return bundle.interfaces if bundle else ()
+
+
+def _next_boot(file: Path) -> int:
+    count = int(disk.read(file) or 0) + 1
+    disk.write(file, str(count).encode(), durable=True)
+    return count

@@ -1,0 +1,161 @@
+"""The amphora's interfaces: found by MAC address, named, addressed and routed as the bundle says.
+
+:func:`batch` decides (pure) from what ``ip -j addr`` and ``ip -j route`` show; one ``ip -batch`` does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+from tavia.agent.processes import run
+from tavia.amphora.bundle import Interface
+from tavia.amphora.protocol import AgentFailed
+
+LOG = logging.getLogger(__name__)
+
+Links = list[dict[str, Any]]
+
+SYSCTLS = {
+    # The standby's HAProxy binds the VIP before VRRP brings it.
+    "net/ipv4/ip_nonlocal_bind": "1",
+    "net/ipv6/ip_nonlocal_bind": "1",
+    # A removed address takes no other of its subnet with it.
+    "net/ipv4/conf/all/promote_secondaries": "1",
+    # An interface that comes up tells its neighbours its IPv6 addresses, as arping does for IPv4.
+    "net/ipv6/conf/default/ndisc_notify": "1",
+}
+
+
+def prepare() -> None:
+    """Set what the kernel must allow before anything binds."""
+    for name, value in SYSCTLS.items():
+        path = Path("/proc/sys") / name
+        if path.exists():  # no IPv6 here: nothing to allow
+            path.write_text(value)
+
+
+async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[tuple[str, str]]:
+    """Make the interfaces what ``new`` says, taking away what only ``old`` has.
+
+    Returns the VIPs that were added, (interface, address) each. Raises AgentFailed: interface-missing when a MAC
+    address is not there (yet), interface-failed with what ``ip`` said.
+    """
+    links = await _shown("addr")
+    if missing := sorted({each.mac.lower() for each in new} - {link.get("address", "") for link in links}):
+        raise AgentFailed("interface-missing", f"no interface has the MAC address {', '.join(missing)}")
+    routes = await _shown("route") + await _shown("-6", "route")
+    if commands := list(batch(links, routes, old, new)):
+        LOG.info("interfaces: %s", "; ".join(commands))
+        done = await run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
+        if done.code != 0:
+            raise AgentFailed("interface-failed", done.output.strip())
+    present = {_plain(address) for link in links for address in _addresses(link)}
+    return [(each.name, _plain(vip)) for each in new for vip in each.vips if _plain(vip) not in present]
+
+
+async def announce(vips: Iterable[tuple[str, str]]) -> None:
+    """Tell the neighbours that these IPv4 addresses live here now (gratuitous ARP); takes some seconds."""
+    commands = [
+        run("arping", "-q", "-U", "-c", "3", "-w", "3", "-I", name, address)
+        for name, address in vips
+        if _is_ipv4(address)
+    ]
+    for done in await asyncio.gather(*commands):
+        LOG.debug("arping: %s", done)
+
+
+def batch(links: Links, routes: Links, old: Sequence[Interface], new: Sequence[Interface]) -> Iterator[str]:
+    """The commands of ``ip -batch`` that lead from what is there to what is wanted."""
+    by_mac = {link.get("address", ""): link for link in links}
+    wanted = {each.mac.lower(): each for each in new}
+    yield from _renames(links, wanted)
+    for interface in old:
+        link, kept = by_mac.get(interface.mac.lower()), wanted.get(interface.mac.lower())
+        if link is None or (kept and kept.name != link["ifname"]):
+            continue  # gone, or new under its old MAC address: nothing of ours is on it
+        name = link["ifname"]
+        keep = {ip_interface(a) for a in (*kept.addresses, *kept.vips)} if kept else set()
+        there = {ip_interface(address) for address in _addresses(link)}
+        stale = {ip_interface(a) for a in (*interface.addresses, *interface.vips)} & there - keep
+        yield from (f"addr del {address} dev {name}" for address in sorted(stale, key=str))
+        gone = set(interface.routes) - set(kept.routes if kept else ())
+        yield from (f"route del {d} via {hop} dev {name}" for d, hop in sorted(gone) if _routed(routes, d, hop))
+    for interface in new:
+        yield from _configured(by_mac[interface.mac.lower()], routes, interface)
+
+
+def _renames(links: Links, wanted: dict[str, Interface]) -> Iterator[str]:
+    """By way of temporary names: a wanted name may still belong to another interface."""
+    taken = {interface.name for interface in wanted.values()}
+    moved = [
+        link
+        for link in links
+        if (link.get("address") in wanted and link["ifname"] != wanted[link["address"]].name)
+        or (link.get("address") not in wanted and link["ifname"] in taken)
+    ]
+    for link in moved:
+        yield f"link set dev {link['ifname']} down"
+        yield f"link set dev {link['ifname']} name tavia{link['ifindex']}"
+    for link in moved:
+        if interface := wanted.get(link.get("address", "")):
+            yield f"link set dev tavia{link['ifindex']} name {interface.name}"
+
+
+def _configured(link: dict[str, Any], routes: Links, interface: Interface) -> Iterator[str]:
+    renamed = link["ifname"] != interface.name  # it was taken down and lost its routes and IPv6 addresses
+    if link["mtu"] != interface.mtu:
+        yield f"link set dev {interface.name} mtu {interface.mtu}"
+    if renamed or "UP" not in link["flags"]:
+        yield f"link set dev {interface.name} up"
+    there = set() if renamed else {ip_interface(address) for address in _addresses(link)}
+    for address in (*interface.addresses, *interface.vips):
+        if ip_interface(address) not in there:
+            yield f"addr replace {address} dev {interface.name}{_usable_at_once(address)}"
+    for destination, hop in interface.routes:
+        if renamed or not _routed(routes, destination, hop):
+            yield f"route replace {destination} via {hop} dev {interface.name}"
+
+
+def _usable_at_once(address: str) -> str:
+    return "" if _is_ipv4(address) else " nodad"
+
+
+def _is_ipv4(address: str) -> bool:
+    return isinstance(ip_interface(address).network, IPv4Network)
+
+
+def _routed(routes: Links, destination: str, hop: str) -> bool:
+    return any(
+        ip_address(route["gateway"]) == ip_address(hop)
+        and _network(route["dst"], hop) == ip_network(destination, strict=False)
+        for route in routes
+        if "gateway" in route
+    )
+
+
+def _network(shown: str, hop: str) -> IPv4Network | IPv6Network:
+    if shown == "default":
+        return ip_network("::/0" if ":" in hop else "0.0.0.0/0")
+    return ip_network(shown)
+
+
+def _addresses(link: dict[str, Any]) -> list[str]:
+    return [f"{each['local']}/{each['prefixlen']}" for each in link.get("addr_info", ()) if "local" in each]
+
+
+def _plain(address: str) -> str:
+    return address.partition("/")[0]
+
+
+async def _shown(*words: str) -> Links:
+    done = await run("ip", "-j", *words, "show")
+    if done.code != 0:
+        raise AgentFailed("interface-failed", done.output.strip())
+    shown: Links = json.loads(done.output or "[]")
+    return shown
