@@ -25,6 +25,8 @@ from tavia.model.seams import Seam, SeamError
 CLOUD_TIMEOUT, HEALTHY_TIMEOUT = 30.0, 90.0
 FAILURES_TO_GIVE_UP = 3
 STOP_TIMEOUT = 60.0
+LONGEST_SOCKET_PATH = 107
+"""Bytes, unix(7): ``sun_path`` has 108 with the final zero."""
 
 
 def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess.Popen[bytes] | None:
@@ -75,10 +77,16 @@ def _lock(directory: int, state_dir: Path) -> None:
 
 
 def _claim(embedded: Embedded) -> None:
-    """Mark the state directory as ours: ``tavia down`` removes it whole, so it must hold nobody else's files."""
+    """Mark the state directory as ours: ``tavia down`` removes it whole, so it must hold nobody else's files.
+
+    Raises SeamError state-dir-not-ours, state-dir-too-long.
+    """
     if not embedded.marker.exists() and any(embedded.state_dir.iterdir()):
         message = f"{embedded.state_dir} has files of somebody else; name an empty directory with --state-dir"
         raise SeamError(Seam.CONTROL, "state-dir-not-ours", message)
+    if len(os.fsencode(embedded.instance.socket)) > LONGEST_SOCKET_PATH:
+        message = f"the path {embedded.state_dir} is too long for unix sockets in it; name a shorter --state-dir"
+        raise SeamError(Seam.CONTROL, "state-dir-too-long", message)
     embedded.marker.touch()
 
 

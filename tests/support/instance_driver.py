@@ -1,0 +1,63 @@
+"""Drives one embedded instance by its commands, and finds what is left of it on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tavia.cli.embedded import Embedded
+from tavia.cloud.local import cgroups, processes
+from tavia.cloud.local.instance import NETNS_DIR
+
+PROGRAMS = Path(sys.executable).parent
+
+
+@dataclass
+class Driver:
+    """Runs commands against one instance."""
+
+    embedded: Embedded
+
+    def tavia(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [str(PROGRAMS / "tavia"), *words, "--state-dir", str(self.embedded.state_dir)]
+        return self._run(command, ok=ok)
+
+    def openstack(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {"OS_CLIENT_CONFIG_FILE": str(self.embedded.clouds_file), "OS_CLOUD": "tavia"}
+        return self._run([str(PROGRAMS / "openstack"), *words], environment=environment, ok=ok)
+
+    def _run(
+        self, command: list[str], *, ok: bool, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+        assert not ok or ran.returncode == 0, f"{command}:\n{ran.stdout}{ran.stderr}"
+        return ran
+
+    def pids(self) -> set[int]:
+        """Every process of the instance, found by cgroup and by network namespace."""
+        found = cgroups.pids(self.embedded.instance.fabric)
+        for name in self.embedded.instance.namespaces:
+            found |= set(processes.in_network(NETNS_DIR / name))
+        return found
+
+    def remains(self) -> list[str]:
+        """What of the instance is left on this machine."""
+        instance = self.embedded.instance
+        groups = [str(h.root / instance.fabric) for h in cgroups.hierarchies() if (h.root / instance.fabric).exists()]
+        files = [str(path) for path in (instance.state_dir, self.embedded.clouds_file) if path.exists()]
+        return [*instance.namespaces, *map(str, self.pids()), *groups, *files]
+
+
+@contextmanager
+def driving(state_dir: Path) -> Iterator[Driver]:
+    """Whatever happened to the instance, ``tavia down`` must leave nothing of it behind."""
+    driver = Driver(Embedded.of(state_dir))
+    try:
+        yield driver
+    finally:
+        driver.tavia("down")
+        assert driver.remains() == []
