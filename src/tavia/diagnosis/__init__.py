@@ -1,1 +1,1 @@
-"""Evidence to verdict. Pure; health decides by it."""
+"""Evidence in, verdict out: which seam broke and what may be done about it. Pure; health and triage call it."""

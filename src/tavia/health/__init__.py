@@ -1,1 +1,1 @@
-"""Heartbeats in, statuses and repairs out."""
+"""Heartbeats, operating statuses, and what is done about an amphora that stopped doing its work."""

@@ -1,0 +1,123 @@
+"""Does what verdicts ask for, and says it: on the amphora's ``fault``, in the journal, in the log, once a change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
+
+from sqlalchemy import Connection
+
+from tavia.cloud.protocols import Compute
+from tavia.diagnosis.evidence import Action, Verdict
+from tavia.model.resources import LoadBalancer
+from tavia.model.seams import Fault, SeamError
+from tavia.model.statuses import OperatingStatus
+from tavia.store import intents, journal, liveness
+from tavia.store.database import Database
+from tavia.store.liveness import Troubled
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A verdict to be carried out on an amphora; ``survivors`` of its load balancer do their work meanwhile."""
+
+    amphora: Troubled
+    verdict: Verdict
+    survivors: int
+
+
+class _AlreadyMarked(Exception):
+    """Another health manager was first: nothing is to be written."""
+
+
+class Repairs:
+    """``wake`` tells the workers that something is due; ``host`` is our name in the journal."""
+
+    def __init__(self, database: Database, compute: Compute, wake: Callable[[], None], host: str) -> None:
+        self._database = database
+        self._compute = compute
+        self._wake = wake
+        self._host = host
+
+    def carry_out(
+        self,
+        orders: Sequence[Order],
+        *,
+        recovered: Sequence[Troubled],
+        still_in_trouble: Callable[[], set[str]],
+    ) -> list[Order]:
+        """Returns what was done. ``still_in_trouble`` is asked right before something is. Raises database errors."""
+        self._database.write(lambda conn: self._say(conn, orders, recovered))
+        active = [o for o in orders if o.verdict.action in (Action.REPLACE, Action.START, Action.REPAIR)]
+        if not active:
+            return []
+        in_trouble = still_in_trouble()
+        active = [o for o in active if o.amphora.id in in_trouble]
+        done = list(self._replaced([o for o in active if o.verdict.action is Action.REPLACE]))
+        for order in active:
+            if order.verdict.action is Action.START:
+                self._start(order)
+                done.append(order)
+            elif order.verdict.action is Action.REPAIR:
+                self._database.write(partial(liveness.push_again, amphora_id=order.amphora.id))
+                done.append(order)
+        self._wake()
+        return done
+
+    def _say(self, conn: Connection, orders: Sequence[Order], recovered: Sequence[Troubled]) -> None:
+        for amphora in recovered:
+            liveness.set_fault(conn, amphora.id, None)
+        for order in orders:
+            amphora, found = order.amphora, order.verdict
+            if amphora.fault and amphora.fault["code"] == found.code:
+                continue
+            since = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
+            fault = Fault(
+                code=found.code, seam=found.seam, message=f"Amphora {amphora.id}: {found.sentence}", since=since
+            )
+            liveness.set_fault(conn, amphora.id, fault)
+            if found.action is not Action.REPLACE:
+                self._journal(conn, order, f"amphora-{found.action}")
+
+    def _journal(self, conn: Connection, order: Order, what: str) -> None:
+        failure = SeamError(
+            order.verdict.seam, order.verdict.code, f"amphora {order.amphora.id}: {order.verdict.sentence}"
+        )
+        journal.event(conn, loadbalancer_id=order.amphora.loadbalancer_id, what=what, failure=failure, host=self._host)
+        LOG.warning("%s of load balancer %s: %s", what, order.amphora.loadbalancer_id, failure)
+
+    def _replaced(self, orders: Sequence[Order]) -> Iterator[Order]:
+        """Those whose replacement we asked for: one transaction for each load balancer."""
+
+        def its_loadbalancer(order: Order) -> str:
+            return order.amphora.loadbalancer_id
+
+        for loadbalancer_id, group in groupby(sorted(orders, key=its_loadbalancer), its_loadbalancer):
+            its_orders = list(group)
+            try:
+                self._database.write(partial(self._replace, loadbalancer_id=loadbalancer_id, orders=its_orders))
+            except (_AlreadyMarked, intents.NoSuchLoadBalancer, intents.BeingDeleted):
+                continue
+            yield from its_orders
+
+    def _replace(self, conn: Connection, loadbalancer_id: str, orders: Sequence[Order]) -> None:
+        generation = intents.begin_change(conn, loadbalancer_id)
+        if not intents.replace_amphorae(conn, loadbalancer_id, generation, [o.amphora.id for o in orders]):
+            raise _AlreadyMarked
+        if not any(order.survivors for order in orders):
+            dead = {loadbalancer_id: OperatingStatus.ERROR}
+            liveness.set_operating_statuses(conn, LoadBalancer, dead)
+        for order in orders:
+            self._journal(conn, order, liveness.AUTOMATIC_FAILOVER)
+
+    def _start(self, order: Order) -> None:
+        try:
+            self._compute.power_on(order.amphora.compute_id or "")
+        except SeamError as error:
+            LOG.warning("The server of amphora %s could not be started: %s", order.amphora.id, error)

@@ -1,0 +1,203 @@
+"""``tavia-health-manager``: hears the amphorae, tells how they do, replaces those that are lost. Any number may run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from oslo_config import cfg
+from oslo_db.exception import DBError
+from sqlalchemy.exc import SQLAlchemyError
+
+from tavia import cloud as clouds
+from tavia import config
+from tavia.amphora.client import AgentClient
+from tavia.amphora.protocol import AgentStatus
+from tavia.bus.wake import wake_workers
+from tavia.diagnosis.guard import Limits
+from tavia.health.grace import Grace
+from tavia.health.inbox import Inbox, receive
+from tavia.health.recording import Recorder
+from tavia.health.repairs import Repairs
+from tavia.health.watching import Watch
+from tavia.health.witnesses import AskAgent, Witnesses
+from tavia.model.seams import SeamError
+from tavia.store import liveness
+from tavia.store.database import Database, StoreBusy
+from tavia.store.migrate import open_database
+
+LOG = logging.getLogger(__name__)
+
+PROBE_TIMEOUT = 2.0
+"""Most seconds that a probe waits for an agent to connect, and to answer."""
+
+LONGEST_FLUSH_INTERVAL = 2.0
+
+DATABASE_ERRORS = (DBError, SQLAlchemyError, StoreBusy)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The process: runs until SIGTERM, or until one of its threads fails, which ends it with an error."""
+    conf = config.load(argv, "tavia-health-manager")
+    config.setup_logging(conf)
+    try:
+        manager = build(conf)
+    except (SeamError, OSError) as error:
+        raise SystemExit(f"tavia-health-manager: {error}") from error
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        manager.stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if not manager.run():
+        raise SystemExit("tavia-health-manager: a thread failed, see the log")
+
+
+@dataclass
+class HealthManager:
+    """The three loops and what ends them."""
+
+    sock: socket.socket
+    inbox: Inbox
+    recorder: Recorder
+    watch: Watch
+    witnesses: Witnesses
+    grace: Grace
+    flush_interval: float
+    check_interval: float
+    stopping: threading.Event
+
+    def run(self) -> bool:
+        """Run until told to stop; false when a loop failed."""
+        self.sock.settimeout(0.5)
+        failed = threading.Event()
+        loops: dict[str, Callable[[], None]] = {
+            "receive": partial(receive, self.sock, self.inbox, self.stopping.is_set),
+            "record": partial(self._every, self.flush_interval, self._record),
+            "watch": partial(self._every, self.check_interval, self.watch.cycle),
+        }
+
+        def guarded(loop: Callable[[], None]) -> None:
+            try:
+                loop()
+            except Exception:
+                if not self.stopping.is_set():
+                    LOG.exception("This loop must not fail")
+                    failed.set()
+                    self.stopping.set()
+
+        for name, loop in loops.items():
+            threading.Thread(target=guarded, args=(loop,), name=name, daemon=True).start()
+        LOG.info("Listening for heartbeats on %s port %s", *self.sock.getsockname()[:2])
+        self.stopping.wait()
+        self.witnesses.close()
+        self.sock.close()
+        return not failed.is_set()
+
+    def _record(self) -> None:
+        self.recorder.flush()
+        self.grace.recorded()
+
+    def _every(self, interval: float, action: Callable[[], None]) -> None:
+        """An outage of the database is no failure of ours: it is said once, and grace begins anew when it ends."""
+        is_away = False
+        while not self.stopping.wait(interval):
+            try:
+                action()
+            except DATABASE_ERRORS as error:
+                self.grace.disturbed()
+                if not is_away:
+                    LOG.error("The database cannot be used, no amphora fails over meanwhile: %s", error)
+                is_away = True
+            else:
+                if is_away:
+                    LOG.warning("The database can be used again")
+                is_away = False
+
+
+def build(conf: cfg.ConfigOpts) -> HealthManager:
+    """A health manager as configured, its socket bound. Raises SeamError, or OSError for the socket."""
+    options = conf.health_manager
+    database = open_database(conf.database.connection)
+    with database.read() as conn:
+        inbox = Inbox(options.heartbeat_key, liveness.last_orders(conn))
+    wake = _wake(conf)
+    cloud = clouds.connect(conf)
+    tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
+    witnesses = Witnesses(cloud.compute, _ask_agent(conf), tags, options.failover_threads)
+    grace_seconds = options.heartbeat_timeout if options.failover_grace is None else options.failover_grace
+    grace = Grace(grace_seconds, longest_gap=options.heartbeat_timeout / 2)
+    return HealthManager(
+        sock=_bind(options.bind_ip, options.bind_port, options.sock_rlimit),
+        inbox=inbox,
+        recorder=Recorder(database, inbox, wake, memory=options.heartbeat_timeout),
+        watch=_watch(conf, database, witnesses, Repairs(database, cloud.compute, wake, conf.host), grace),
+        witnesses=witnesses,
+        grace=grace,
+        flush_interval=min(options.heartbeat_interval / 2, LONGEST_FLUSH_INTERVAL),
+        check_interval=options.health_check_interval,
+        stopping=threading.Event(),
+    )
+
+
+def _watch(conf: cfg.ConfigOpts, database: Database, witnesses: Witnesses, repairs: Repairs, grace: Grace) -> Watch:
+    options = conf.health_manager
+    return Watch(
+        database,
+        witnesses,
+        repairs,
+        grace,
+        limits=Limits(
+            threads=options.failover_threads, share=options.failover_share, threshold=options.failover_threshold
+        ),
+        timeout=options.heartbeat_timeout,
+        patience=conf.tavia.boot_timeout,
+    )
+
+
+def _bind(address: str, port: int, receive_buffer: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    try:
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        message = f"[health_manager] bind_ip {address}, bind_port {port}: {error.strerror}"
+        raise OSError(message) from error
+    return sock
+
+
+def _wake(conf: cfg.ConfigOpts) -> Callable[[], None]:
+    if conf.tavia.state_dir:
+        return partial(wake_workers, Path(conf.tavia.state_dir))
+    return lambda: None
+
+
+def _ask_agent(conf: cfg.ConfigOpts) -> AskAgent:
+    options = conf.haproxy_amphora
+
+    def ask(amphora_id: str, address: str) -> AgentStatus:
+        client = AgentClient(
+            address,
+            options.bind_port,
+            amphora_id,
+            client_cert=Path(options.client_cert),
+            server_ca=Path(options.server_ca),
+            connect_timeout=min(options.rest_request_conn_timeout, PROBE_TIMEOUT),
+            read_timeout=min(options.rest_request_read_timeout, PROBE_TIMEOUT),
+        )
+        try:
+            return client.status()
+        finally:
+            client.close()
+
+    return ask

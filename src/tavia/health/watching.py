@@ -1,0 +1,170 @@
+"""The staleness loop: each cycle looks anew at all amphorae in trouble, judges them and has done what the guard allows.
+
+Called by the service every ``health_check_interval``. What has to survive is in the database (marks, faults, journal);
+the memory here only knows since when an amphora is in trouble and what was tried for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tavia.diagnosis.evidence import Action, Evidence, Fact
+from tavia.diagnosis.guard import Candidate, Limits, guard
+from tavia.diagnosis.verdict import verdict
+from tavia.health.grace import Grace
+from tavia.health.repairs import Order, Repairs
+from tavia.health.witnesses import Suspect, Witnesses
+from tavia.model.statuses import Topology
+from tavia.store import liveness
+from tavia.store.database import Database
+from tavia.store.liveness import Sibling, Troubled
+
+LOOP_WINDOW = 60
+"""Heartbeat timeouts in which the automatic failovers of one load balancer are counted: an hour by default."""
+
+
+@dataclass
+class _History:
+    """Since when an amphora is in trouble, when it was started and repaired (all by the loop's clock)."""
+
+    since: float
+    started: float | None = None
+    repaired: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one cycle reads."""
+
+    troubled: Sequence[Troubled]
+    siblings: Sequence[Sibling]
+    failovers: Mapping[str, int]
+    amphorae: int
+    one_heard: tuple[str, str] | None
+
+    def others(self, amphora: Troubled) -> list[Sibling]:
+        """The other standing amphorae of its load balancer."""
+        return [s for s in self.siblings if s.loadbalancer_id == amphora.loadbalancer_id and s.id != amphora.id]
+
+
+class Watch:
+    """``timeout`` is heartbeat_timeout, ``patience`` for how long a replacement counts as under way; seconds."""
+
+    def __init__(
+        self,
+        database: Database,
+        witnesses: Witnesses,
+        repairs: Repairs,
+        grace: Grace,
+        *,
+        limits: Limits,
+        timeout: float,
+        patience: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._witnesses = witnesses
+        self._repairs = repairs
+        self._grace = grace
+        self._limits = limits
+        self._timeout = timeout
+        self._patience = patience
+        self._clock = clock
+        self._histories: dict[str, _History] = {}
+        self._replacing: dict[str, float] = {}
+
+    def cycle(self) -> None:
+        """Look, judge, have it done. Raises the database's errors."""
+        if self._grace.active:
+            return
+        seen = self._look()
+        well = [t for t in seen.troubled if self._is_well(t)]
+        suspects = self._suspects([t for t in seen.troubled if not self._is_well(t)])
+        orders = self._judge(suspects, seen) if suspects else []
+        self._note(self._repairs.carry_out(orders, recovered=well, still_in_trouble=self._in_trouble_now))
+
+    def _look(self) -> _Seen:
+        with self._database.read() as conn:
+            troubled = liveness.troubled(conn, self._timeout)
+            loadbalancer_ids = {t.loadbalancer_id for t in troubled}
+            carrying = liveness.still_carrying(conn, self._replacing)
+            seen = _Seen(
+                troubled,
+                liveness.siblings(conn, loadbalancer_ids, self._timeout),
+                liveness.automatic_failovers(conn, loadbalancer_ids, LOOP_WINDOW * self._timeout),
+                liveness.amphora_count(conn),
+                liveness.one_heard(conn, self._timeout, but={t.id for t in troubled}),
+            )
+        oldest = self._clock() - self._patience
+        self._replacing = {i: at for i, at in self._replacing.items() if i in carrying and at >= oldest}
+        return seen
+
+    def _is_silent(self, amphora: Troubled) -> bool:
+        return amphora.silent_for > self._timeout
+
+    def _is_well(self, amphora: Troubled) -> bool:
+        return not self._is_silent(amphora) and amphora.haproxy_up
+
+    def _in_trouble_now(self) -> set[str]:
+        """Asking witnesses takes a while: who is in trouble after that?"""
+        with self._database.read() as conn:
+            return {t.id for t in liveness.troubled(conn, self._timeout) if not self._is_well(t)}
+
+    def _suspects(self, ill: Sequence[Troubled]) -> list[Troubled]:
+        """The longest silent first.
+
+        One whose heartbeats stopped is a suspect at once. One that never sent any, or whose HAProxy is down, gets a
+        timeout more: it may be about to begin.
+        """
+        now = self._clock()
+        self._histories = {t.id: self._histories.get(t.id, _History(now)) for t in ill}
+        ripe = [
+            t for t in ill if (t.heard and self._is_silent(t)) or now - self._histories[t.id].since >= self._timeout
+        ]
+        return sorted(ripe, key=lambda t: (-t.silent_for, t.id))
+
+    def _judge(self, suspects: Sequence[Troubled], seen: _Seen) -> list[Order]:
+        asked = [Suspect(t.id, t.compute_id, t.lb_network_ip, self._known(t, seen)) for t in suspects]
+        evidence = self._witnesses.gather(asked, seen.one_heard)
+        by_id = {t.id: t for t in suspects}
+        candidates = [
+            Candidate(
+                amphora_id=amphora_id,
+                verdict=found,
+                silent=self._is_silent(by_id[amphora_id]),
+                survivors=sum(s.works for s in seen.others(by_id[amphora_id])),
+                in_pair=by_id[amphora_id].topology is Topology.ACTIVE_STANDBY,
+                failovers=seen.failovers.get(by_id[amphora_id].loadbalancer_id, 0),
+            )
+            for amphora_id, facts in evidence.items()
+            if (found := verdict(facts))
+        ]
+        decided = guard(candidates, amphorae=seen.amphorae, under_way=len(self._replacing), limits=self._limits)
+        return [Order(by_id[c.amphora_id], decided[c.amphora_id], c.survivors) for c in candidates]
+
+    def _known(self, amphora: Troubled, seen: _Seen) -> Evidence:
+        history, now = self._histories[amphora.id], self._clock()
+        silent = self._is_silent(amphora)
+        peer_words: list[Fact] = [s.peer_seen for s in seen.others(amphora)]
+        return Evidence(
+            heartbeats=not silent,
+            serves=None if silent else amphora.haproxy_up,
+            repaired=history.repaired is not None and now - history.repaired >= self._timeout,
+            started=history.started is not None,
+            starting=history.started is not None and now - history.started < self._timeout,
+            peer_sees_it=peer_words[0] if len(peer_words) == 1 else None,
+        )
+
+    def _note(self, done: Sequence[Order]) -> None:
+        """Remember what was tried, so that it is tried once for a trouble."""
+        now = self._clock()
+        for order in done:
+            history = self._histories[order.amphora.id]
+            if order.verdict.action is Action.REPLACE:
+                self._replacing[order.amphora.id] = now
+            elif order.verdict.action is Action.START:
+                history.started = now
+            elif order.verdict.action is Action.REPAIR and history.repaired is None:
+                history.repaired = now

@@ -1,0 +1,112 @@
+"""What housekeeping removes from the database, and what it compares the cloud with.
+
+A row's age is told by ``updated_at``, a host's clock: it is compared with days here, never with a lease's seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, delete, select, update
+
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
+from tavia.store import schema
+from tavia.store.rows import utcnow
+
+_amphora = schema.amphora.c
+_lb = schema.load_balancer.c
+_statistics = schema.listener_statistics.c
+
+BATCH = 200
+"""Most load balancers or amphorae that one transaction removes."""
+
+
+def purge_load_balancers(conn: Connection, expiry_age: float) -> int:
+    """Remove load balancers that were deleted ``expiry_age`` seconds ago, with their journal; returns how many.
+
+    One whose amphora came back, and is removed again, stays until that is done.
+    """
+    its_amphorae_stand = select(_amphora.id).where(
+        _amphora.loadbalancer_id == _lb.id, _amphora.status != AmphoraStatus.DELETED
+    )
+    ids = list(
+        conn.execute(
+            select(_lb.id)
+            .where(
+                _lb.provisioning_status == ProvisioningStatus.DELETED,
+                _lb.updated_at <= utcnow() - timedelta(seconds=expiry_age),
+                ~its_amphorae_stand.exists(),
+            )
+            .limit(BATCH)
+        ).scalars()
+    )
+    if ids:
+        for table in (schema.listener_statistics, schema.operation, schema.amphora):
+            conn.execute(delete(table).where(table.c.loadbalancer_id.in_(ids)))
+        conn.execute(delete(schema.load_balancer).where(_lb.id.in_(ids)))
+    return len(ids)
+
+
+def purge_amphorae(conn: Connection, expiry_age: float) -> int:
+    """Remove rows of amphorae that were deleted ``expiry_age`` seconds ago; returns how many."""
+    ids = list(
+        conn.execute(
+            select(_amphora.id)
+            .where(
+                _amphora.status == AmphoraStatus.DELETED,
+                _amphora.updated_at <= utcnow() - timedelta(seconds=expiry_age),
+            )
+            .limit(BATCH)
+        ).scalars()
+    )
+    if ids:
+        conn.execute(delete(schema.amphora).where(_amphora.id.in_(ids)))
+    return len(ids)
+
+
+def tidy_statistics(conn: Connection) -> None:
+    """Amphorae that left have no connections any more; counters of listeners that are gone are dropped."""
+    standing = select(_amphora.id).where(_amphora.status.in_((AmphoraStatus.BOOTING, AmphoraStatus.ALLOCATED)))
+    conn.execute(
+        update(schema.listener_statistics)
+        .where(_statistics.active_connections > 0, _statistics.amphora_id.not_in(standing))
+        .values(active_connections=0)
+    )
+    conn.execute(delete(schema.listener_statistics).where(_statistics.listener_id.not_in(select(schema.listener.c.id))))
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whom cloud resources may belong to: ids of amphorae and load balancers that are not deleted.
+
+    ``loadbalancer_of`` leads from any amphora that still has a row to its load balancer.
+    """
+
+    amphorae: frozenset[str]
+    loadbalancers: frozenset[str]
+    loadbalancer_of: Mapping[str, str | None]
+
+
+def owners(conn: Connection) -> Owners:
+    """Read after the cloud was listed: a row is written before its resource is made."""
+    rows = conn.execute(select(_amphora.id, _amphora.status, _amphora.loadbalancer_id)).all()
+    loadbalancers = conn.execute(select(_lb.id).where(_lb.provisioning_status != ProvisioningStatus.DELETED)).scalars()
+    return Owners(
+        amphorae=frozenset(row.id for row in rows if row.status != AmphoraStatus.DELETED),
+        loadbalancers=frozenset(loadbalancers),
+        loadbalancer_of={row.id: row.loadbalancer_id for row in rows},
+    )
+
+
+def certificates_near_expiry(conn: Connection, buffer: float) -> list[str]:
+    """Amphorae whose certificate expires within ``buffer`` seconds."""
+    return list(
+        conn.execute(
+            select(_amphora.id).where(
+                _amphora.status == AmphoraStatus.ALLOCATED,
+                _amphora.cert_expiration <= utcnow() + timedelta(seconds=buffer),
+            )
+        ).scalars()
+    )
