@@ -59,9 +59,10 @@ def within(namespace: str, action: Callable[[], T]) -> T:
     return results[0]
 
 
-def ask(address: str, text: str, timeout: float = 3.0) -> str:
+def ask(address: str, text: str) -> str:
     """Send a line to a sandbox's shell; what it answers."""
-    with socket.create_connection((address, sandbox_shell.PORT), timeout) as connection:
+    with socket.create_connection((address, sandbox_shell.PORT), 3.0) as connection:
+        connection.settimeout(DEADLINE)
         connection.sendall(f"{text}\n".encode())
         return connection.makefile().read()
 

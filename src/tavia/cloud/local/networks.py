@@ -182,7 +182,8 @@ class Networks:
 
     def ports(self, tags: frozenset[str]) -> list[Port]:
         """Those that carry all of the tags, by name."""
-        return sorted((port for port in self._ports if tags <= port.tags), key=lambda port: port.name)
+        found = (port for port in self._ports if tags <= port.tags)
+        return sorted(found, key=lambda port: (port.name, port.id))
 
     def port(self, port_id: str) -> Port:
         """Raises NotFound."""

@@ -97,7 +97,7 @@ class Servers:
 
     def boot(self, spec: ServerSpec) -> str:
         """See Compute. When the sandbox does not come up the server is there, in ERROR, with its fault."""
-        _require_haproxy()
+        require_haproxy()
         record = Record(
             id=str(uuid.uuid4()),
             name=spec.name,
@@ -234,7 +234,8 @@ def _unplug(port_ids: Sequence[str]) -> None:
         fabric.delete_interface(rules.interface(port_id))
 
 
-def _require_haproxy() -> None:
+def require_haproxy() -> None:
+    """Raises SeamError haproxy-missing: a server without HAProxy would never serve."""
     if shutil.which("haproxy", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin") is None:
         message = "HAProxy is missing on this machine: apt-get install haproxy"
         raise SeamError(Seam.BOOT, "haproxy-missing", message, permanent=True)
