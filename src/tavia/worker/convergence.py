@@ -35,7 +35,7 @@ from tavia.store import journal, leases
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
 from tavia.store.rows import utcnow
-from tavia.worker.hold_back import changed_units, forms, held_back
+from tavia.worker.hold_back import changed_units, forms, held_back, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.plan import SEAM_OF, Commit, Converged, Do, Facts, Kind, Removed, Step, Wait, plan, serving
 from tavia.worker.retries import retry
@@ -305,6 +305,7 @@ class Convergence:
         if not candidates:
             raise refused
         named = unit_of_line(bundle.files["haproxy.cfg"], refused.line) if refused.line else None
+        named = named or next((unit for unit in candidates if unit in refused.message), None)
         unit = named if named in candidates else candidates[0]
         if unit not in self._pardoned and unit != named:
             self._guessed.append(unit)
@@ -325,7 +326,8 @@ class Convergence:
         tree = self._tree
         form_of = forms(tree.wanted())
         applied = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in self.held}
-        self._write(lambda conn: store.commit_children(conn, tree.loadbalancer.id, tree.generation, self.held, applied))
+        refused = {row: fault for unit, fault in self.held.items() for row in refused_rows(tree, unit)}
+        self._write(lambda conn: store.commit_children(conn, tree.loadbalancer.id, tree.generation, refused, applied))
         self.facts.committed_generation = tree.generation
 
     def _commit_converged(self, missed: Sequence[str]) -> None:

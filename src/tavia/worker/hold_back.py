@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from tavia.model.resources import Configured, HealthMonitor, Listener, Member, Pool
+from tavia.model.statuses import PENDING
 from tavia.model.tree import Tree
 
 NOT_IN_A_FORM = frozenset(
@@ -53,17 +54,24 @@ def changed_units(tree: Tree) -> list[str]:
 
 
 def held_back(tree: Tree, unit_ids: Collection[str]) -> Tree:
-    """The tree with these units at their last applied form; one that was never applied is left out."""
+    """The tree with these units at their last applied form; one that was never applied is left out.
+
+    A member or monitor that was deleted since does not come back: leaving it out is nothing that HAProxy refuses.
+    """
     if not unit_ids:
         return tree
     units: list[Listener | Pool] = [*tree.listeners, *tree.pools]
     former = [unit.applied_form for unit in units if unit.id in unit_ids and unit.applied_form]
 
+    rows: tuple[Configured, ...] = (*tree.listeners, *tree.pools, *tree.members, *tree.healthmonitors)
+    standing = {row.id for row in rows}
+
     def revived(resource: type[C], key: str) -> Iterable[C]:
         for form in former:
             columns = form.get(key, [])
             for entry in columns if isinstance(columns, list) else [columns]:
-                yield resource(**entry, created_at=tree.loadbalancer.created_at)
+                if entry["id"] in standing:
+                    yield resource(**entry, created_at=tree.loadbalancer.created_at)
 
     pools = [*(p for p in tree.pools if p.id not in unit_ids), *revived(Pool, "pool")]
     listeners = [*(u for u in tree.listeners if u.id not in unit_ids), *revived(Listener, "listener")]
@@ -78,6 +86,15 @@ def held_back(tree: Tree, unit_ids: Collection[str]) -> Tree:
             *revived(HealthMonitor, "healthmonitors"),
         ),
     )
+
+
+def refused_rows(tree: Tree, unit_id: str) -> list[str]:
+    """The ids of a held-back unit's rows whose change did not come to be: the unit's own and what is below it."""
+    below: tuple[Configured, ...] = (
+        *tree.members_of(unit_id),
+        *(h for h in tree.healthmonitors if h.pool_id == unit_id),
+    )
+    return [unit_id, *(row.id for row in below if row.provisioning_status in PENDING)]
 
 
 def _columns(row: Configured) -> Form:

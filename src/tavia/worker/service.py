@@ -109,6 +109,8 @@ def render_settings(conf: cfg.ConfigOpts) -> RenderSettings:
         garp_refresh_count=conf.keepalived_vrrp.vrrp_garp_refresh_count,
         default_connection_limit=conf.haproxy_amphora.default_connection_limit,
         stick_size=conf.haproxy_amphora.haproxy_stick_size,
+        connection_logging=conf.haproxy_amphora.connection_logging,
+        log_format=conf.haproxy_amphora.user_log_format,
     )
 
 

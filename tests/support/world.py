@@ -1,0 +1,437 @@
+"""A whole deployment in memory but for its database, which is real: a cloud, agents that keep the fence, workers.
+
+Every effect and every transaction of a worker passes one counter, so a test can kill the worker at each of them in
+turn. The real cloud and the real agents have tests of their own, and tests/chaos kills real workers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, update
+
+from tavia.amphora.bundle import Bundle, Fence
+from tavia.amphora.client import AgentClient, Unreachable
+from tavia.amphora.protocol import BundleRefused, FenceRefused
+from tavia.cloud.protocols import (
+    Cloud,
+    FixedIp,
+    Network,
+    NotFound,
+    Port,
+    Server,
+    ServerSpec,
+    ServerStatus,
+    Subnet,
+)
+from tavia.model.resources import Amphora, Listener, LoadBalancer, Member, Pool
+from tavia.model.statuses import Topology
+from tavia.model.tree import Tree
+from tavia.pki import Authority
+from tavia.render.settings import RenderSettings
+from tavia.store import convergence as store
+from tavia.store import intents, leases, migrate, schema
+from tavia.store.database import Database, create_engine
+from tavia.store.rows import utcnow
+from tavia.worker.convergence import Controller, converge
+from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.steps import BootOptions, Steps
+
+T = TypeVar("T")
+
+
+class Killed(BaseException):
+    """The worker died here: nothing of it runs on."""
+
+
+@cache
+def _empty_database() -> Path:
+    path = Path(mkdtemp(prefix="tavia-test-")) / "empty.sqlite"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+def fresh_database(directory: Path) -> Database:
+    """A migrated SQLite database of the test's own."""
+    path = directory / f"{uuid.uuid4().hex}.sqlite"
+    shutil.copy(_empty_database(), path)
+    return Database(create_engine(f"sqlite:///{path}", sqlite_synchronous=False))
+
+
+class OneAfterAnother(Executor):
+    """Steps in a fixed order, so that a kill at the n-th effect is the same effect each time."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@dataclass
+class Switch:
+    """Counts effects and transactions; kills before one of them."""
+
+    kill_before: int | None = None
+    armed: bool = False
+    names: list[str] = field(default_factory=list)
+
+    def arm(self, kill_before: int | None = None) -> None:
+        """Count from here on; kill before the effect of this number."""
+        self.armed, self.kill_before, self.names = True, kill_before, []
+
+    def through(self, name: str, effect: Callable[[], T]) -> T:
+        if self.armed:
+            self.names.append(name)
+            if len(self.names) - 1 == self.kill_before:
+                raise Killed(name)
+        return effect()
+
+
+class KillableDatabase(Database):
+    """A worker's database: its transactions are counted."""
+
+    def __init__(self, database: Database, switch: Switch) -> None:
+        super().__init__(database.engine)
+        self._switch = switch
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        return self._switch.through("transaction", lambda: super(KillableDatabase, self).write(work))
+
+
+@dataclass
+class FakeAgent:
+    """An agent that keeps the fence and refuses configuration that contains a forbidden word."""
+
+    world: World
+    amphora: Amphora
+
+    def status(self) -> None:
+        self._reach()
+
+    def put_bundle(self, bundle: Bundle) -> None:
+        self.world.switch.through("put-bundle", lambda: self._put(bundle))
+
+    def _reach(self) -> None:
+        servers = self.world.compute.servers(frozenset({f"tavia-amphora={self.amphora.id}"}))
+        is_on = any(s.status is ServerStatus.ACTIVE for s in servers)
+        if not is_on or self.amphora.id in self.world.cut_off:
+            raise Unreachable("agent-connect-refused", f"no agent at {self.amphora.lb_network_ip}")
+
+    def _put(self, bundle: Bundle) -> None:
+        self._reach()
+        held = self.world.bundles.get(self.amphora.id)
+        if held and held.fence.refuses(bundle.fence):
+            raise FenceRefused(held.fence)
+        for number, line in enumerate(bundle.files["haproxy.cfg"].splitlines(), start=1):
+            if self.world.forbidden and self.world.forbidden in line:
+                named = number if self.world.names_lines else None
+                raise BundleRefused("haproxy.cfg", "[ALERT] no, no", named)
+        self.world.bundles[self.amphora.id] = bundle
+        self.world.pushes.append((self.amphora.id, bundle.generation))
+
+
+class FakeCompute:
+    """Servers in memory; one that takes a port in use is refused, as Nova does."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.found: dict[str, Server] = {}
+        self.port_ids: dict[str, Sequence[str]] = {}
+        self.boots: list[frozenset[str]] = []
+        self.boots_to = ServerStatus.ACTIVE
+        self._switch = switch
+
+    def boot(self, spec: ServerSpec) -> str:
+        return self._switch.through("boot", lambda: self._boot(spec))
+
+    def _boot(self, spec: ServerSpec) -> str:
+        in_use = {port for ports in self.port_ids.values() for port in ports}
+        assert not in_use & set(spec.port_ids), "a second server on one port"
+        server_id = str(uuid.uuid4())
+        self.found[server_id] = Server(
+            id=server_id, name=spec.name, status=self.boots_to, created_at=len(self.boots), tags=spec.tags
+        )
+        self.port_ids[server_id] = spec.port_ids
+        self.boots.append(spec.tags)
+        return server_id
+
+    def server(self, server_id: str) -> Server | None:
+        return self.found.get(server_id)
+
+    def servers(self, tags: frozenset[str]) -> list[Server]:
+        return sorted((s for s in self.found.values() if tags <= s.tags), key=lambda s: s.created_at)
+
+    def power_off(self, server_id: str) -> None:
+        def off() -> None:
+            self.found[server_id] = replace(self.found[server_id], status=ServerStatus.OFF)
+
+        self._switch.through("power-off", off)
+
+    def power_on(self, server_id: str) -> None:
+        self.found[server_id] = replace(self.found[server_id], status=ServerStatus.ACTIVE)
+
+    def delete(self, server_id: str) -> None:
+        self._switch.through("delete-server", lambda: self.lose(server_id))
+
+    def lose(self, server_id: str) -> None:
+        self.found.pop(server_id, None)
+        self.port_ids.pop(server_id, None)
+
+
+class FakeNetworking:
+    """One management network and one for VIPs; ports in memory."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.found: dict[str, Port] = {}
+        self._switch = switch
+        self._given = 10
+
+    def networks(self) -> list[Network]:
+        return [self.network("mgmt-net"), self.network("vip-net")]
+
+    def network(self, network_id: str) -> Network:
+        name = "lb-mgmt-net" if network_id == "mgmt-net" else "demo-net"
+        return Network(id=network_id, name=name, mtu=1500, subnet_ids=(network_id.replace("net", "subnet"),))
+
+    def subnet(self, subnet_id: str) -> Subnet:
+        return Subnet(id=subnet_id, name=subnet_id, network_id=subnet_id.replace("subnet", "net"), cidr="198.19.0.0/24")
+
+    def port(self, port_id: str) -> Port:
+        if port_id not in self.found:
+            raise NotFound("port", port_id)
+        return self.found[port_id]
+
+    def ports(self, tags: frozenset[str]) -> list[Port]:
+        return [p for p in self.found.values() if tags <= p.tags]
+
+    def create_port(
+        self,
+        *,
+        name: str,
+        network_id: str,
+        fixed_ips: Sequence[tuple[str, str | None]],
+        tags: frozenset[str],
+        device_id: str = "",
+        allowed_addresses: frozenset[str] = frozenset(),
+    ) -> Port:
+        def create() -> Port:
+            self._given += 1
+            port = Port(
+                id=str(uuid.uuid4()),
+                name=name,
+                network_id=network_id,
+                mac_address=f"02:00:00:00:00:{self._given:02x}",
+                fixed_ips=tuple(
+                    FixedIp(subnet_id=subnet_id, ip_address=f"198.19.0.{self._given}") for subnet_id, _ in fixed_ips
+                ),
+                device_id=device_id,
+                allowed_addresses=allowed_addresses,
+                tags=tags,
+            )
+            self.found[port.id] = port
+            return port
+
+        return self._switch.through("create-port", create)
+
+    def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
+        def allow() -> None:
+            self.found[port_id] = replace(self.found[port_id], allowed_addresses=addresses)
+
+        self._switch.through("allow-addresses", allow)
+
+    def delete_port(self, port_id: str) -> None:
+        self._switch.through("delete-port", lambda: self.found.pop(port_id, None))
+
+
+class FakeImages:
+    def image_id(self, tag: str | None, owner_id: str | None) -> str | None:
+        return None
+
+
+class World:
+    """See the module's text. ``forbidden`` is a word that HAProxy refuses here."""
+
+    def __init__(self, directory: Path, authority: Authority, topology: Topology = Topology.SINGLE) -> None:
+        self.switch = Switch()
+        self.database = fresh_database(directory)
+        self.compute = FakeCompute(self.switch)
+        self.networking = FakeNetworking(self.switch)
+        self.bundles: dict[str, Bundle] = {}
+        self.pushes: list[tuple[str, int]] = []
+        self.cut_off: set[str] = set()
+        self.forbidden = ""
+        self.names_lines = True
+        self.authority = authority
+        self.stopping = threading.Event()
+        self.topology = topology
+
+    # what a tenant does
+
+    def create(self) -> LoadBalancer:
+        """A load balancer with its VIP's port, a listener and a pool with one member, in one transaction."""
+        loadbalancer_id = str(uuid.uuid4())
+        deployment = self.database.deployment_id()
+        vip = self.networking.create_port(
+            name=f"octavia-lb-{loadbalancer_id}",
+            network_id="vip-net",
+            fixed_ips=[("vip-subnet", None)],
+            tags=frozenset({f"tavia-deployment={deployment}", f"tavia-loadbalancer={loadbalancer_id}"}),
+        )
+        loadbalancer = LoadBalancer(
+            id=loadbalancer_id,
+            project_id="p",
+            created_at=utcnow(),
+            vip_address=vip.fixed_ips[0].ip_address,
+            vip_port_id=vip.id,
+            vip_subnet_id="vip-subnet",
+            vip_network_id="vip-net",
+            topology=self.topology,
+        )
+        pool = self.pool(loadbalancer)
+        children = [pool, self.member(pool, 1), self.listener(loadbalancer, 80, pool)]
+
+        def accept(conn: Connection) -> None:
+            intents.create_loadbalancer(conn, loadbalancer)
+            for child in children:
+                intents.add(conn, child, 1)
+
+        self.database.write(accept)
+        return loadbalancer
+
+    def pool(self, loadbalancer: LoadBalancer) -> Pool:
+        return Pool(
+            id=str(uuid.uuid4()),
+            project_id="p",
+            created_at=utcnow(),
+            loadbalancer_id=loadbalancer.id,
+            protocol="HTTP",
+            lb_algorithm="ROUND_ROBIN",
+        )
+
+    def listener(self, loadbalancer: LoadBalancer, port: int, pool: Pool | None) -> Listener:
+        return Listener(
+            id=str(uuid.uuid4()),
+            project_id="p",
+            created_at=utcnow(),
+            loadbalancer_id=loadbalancer.id,
+            protocol="HTTP",
+            protocol_port=port,
+            default_pool_id=pool.id if pool else None,
+        )
+
+    def member(self, pool: Pool, number: int) -> Member:
+        return Member(
+            id=str(uuid.uuid4()),
+            project_id="p",
+            created_at=utcnow(),
+            loadbalancer_id=pool.loadbalancer_id,
+            pool_id=pool.id,
+            address=f"198.19.0.{200 + number}",
+            protocol_port=8080,
+        )
+
+    def change(self, loadbalancer: LoadBalancer, accept: Callable[[Connection, int], Any]) -> int:
+        """One accepted request; returns its generation."""
+
+        def transaction(conn: Connection) -> int:
+            generation = intents.begin_change(conn, loadbalancer.id)
+            accept(conn, generation)
+            return generation
+
+        return self.database.write(transaction)
+
+    def failover(self, loadbalancer: LoadBalancer) -> None:
+        self.change(
+            loadbalancer,
+            lambda conn, g: intents.replace_amphorae(
+                conn, loadbalancer.id, g, intents.standing_amphorae(conn, loadbalancer.id)
+            ),
+        )
+
+    def delete(self, loadbalancer: LoadBalancer) -> None:
+        def accept(conn: Connection) -> None:
+            generation = intents.begin_delete(conn, loadbalancer.id)
+            intents.mark_children_deleted(conn, loadbalancer.id, generation)
+
+        self.database.write(accept)
+
+    # what a worker does
+
+    def controller(self) -> Controller:
+        database = KillableDatabase(self.database, self.switch)
+        cloud = Cloud(self.compute, self.networking, FakeImages())
+        options = BootOptions(
+            deployment_id=self.database.deployment_id(),
+            boot_network_id=None,
+            image_tag=None,
+            image_owner_id=None,
+            flavor=None,
+            client_ca=b"",
+            controllers=("198.18.0.2:5555",),
+            heartbeat_interval=1.0,
+            heartbeat_key="key",
+            agent_port=9443,
+            cert_validity=3600.0,
+            boot_timeout=300.0,
+        )
+        steps = Steps(database, cloud, self.authority, options, lambda a: cast(AgentClient, FakeAgent(self, a)))
+        return Controller(
+            database=database,
+            networking=self.networking,
+            steps=steps,
+            keeper=LeaseKeeper(self.database, 30.0, 30.0),
+            executor=OneAfterAnother(),
+            settings=RenderSettings(),
+            host="test",
+            heartbeat_timeout=60.0,
+            coalesce_interval=0.0,
+            retry_pending_seconds=300.0,
+            retry_interval_max=60.0,
+            stopping=self.stopping,
+        )
+
+    def converge(self, loadbalancer: LoadBalancer, owner: str = "worker", passes: int = 6) -> None:
+        """Converge until the load balancer is not due any more; stored times come at once."""
+        controller = self.controller()
+        try:
+            for _ in range(passes):
+                if loadbalancer.id not in self.due():
+                    return
+                lease = controller.database.write(lambda conn: leases.take(conn, loadbalancer.id, owner, 30.0))
+                assert lease
+                controller.keeper.hold(lease, float("inf"))
+                converge(controller, lease)
+        finally:
+            controller.keeper.stop()
+
+    def due(self) -> list[str]:
+        with self.database.read() as conn:
+            return store.due(conn, ["amphora"], 10)
+
+    def look_again(self, loadbalancer: LoadBalancer) -> None:
+        """Let a stored time come: a retry, a wait."""
+        self.sql(update(schema.load_balancer).where(schema.load_balancer.c.id == loadbalancer.id).values(due_at=0.0))
+
+    def expire_leases(self) -> None:
+        """A dead worker's leases run out."""
+        self.sql(update(schema.lease).values(until=0.0))
+
+    def sql(self, statement: Any) -> None:
+        self.database.write(lambda conn: conn.execute(statement))
+
+    def tree(self, loadbalancer: LoadBalancer) -> Tree:
+        with self.database.read() as conn:
+            return store.read_tree(conn, loadbalancer.id)
+
+
+def later(held: Fence, epochs: int) -> Fence:
+    """A fence that an agent holds from a future which the database has forgotten."""
+    return Fence(held.epoch + epochs, 1, "a worker before the restore")

@@ -1,0 +1,102 @@
+"""Kill the worker between any two of its effects and transactions; another one finishes its work.
+
+The points are enumerated, not sampled: a run without a kill counts them, then each is tried. Nothing lies between two
+points but computing, so before one is after the one before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from world import Killed, World
+
+from tavia.model.resources import LoadBalancer
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
+from tavia.store import intents
+
+MakeWorld = Callable[..., World]
+
+
+def create(world: World) -> LoadBalancer:
+    return world.create()
+
+
+def update(world: World) -> LoadBalancer:
+    loadbalancer = world.create()
+    world.converge(loadbalancer)
+    pool = world.tree(loadbalancer).pools[0]
+    world.change(loadbalancer, lambda conn, g: intents.add(conn, world.member(pool, 2), g))
+    return loadbalancer
+
+
+def failover(world: World) -> LoadBalancer:
+    loadbalancer = world.create()
+    world.converge(loadbalancer)
+    world.failover(loadbalancer)
+    return loadbalancer
+
+
+def delete(world: World) -> LoadBalancer:
+    loadbalancer = world.create()
+    world.converge(loadbalancer)
+    world.delete(loadbalancer)
+    return loadbalancer
+
+
+OPERATIONS = [create, update, failover, delete]
+
+
+def finished(world: World, loadbalancer: LoadBalancer) -> None:
+    """What holds once nothing is due: applied, nothing orphaned, and a further pass changes nothing."""
+    tree = world.tree(loadbalancer)
+    assert tree.loadbalancer.observed_generation == tree.loadbalancer.generation
+    amphora_tags = {f"tavia-amphora={a.id}" for a in tree.amphorae}
+    assert {tag for s in world.compute.found.values() for tag in s.tags if "amphora" in tag} == amphora_tags
+    assert len(world.compute.found) == len(tree.amphorae)
+    if tree.loadbalancer.provisioning_status is ProvisioningStatus.DELETED:
+        assert not tree.amphorae
+        assert not world.networking.found
+        assert not (tree.listeners or tree.pools or tree.members)
+        return
+    assert tree.loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE
+    assert {r.provisioning_status for r in (*tree.listeners, *tree.pools, *tree.members)} == {ProvisioningStatus.ACTIVE}
+    assert {a.status for a in tree.amphorae} == {AmphoraStatus.ALLOCATED}
+    assert sorted(a.role or "" for a in tree.amphorae) == sorted(world.topology.roles)
+    for amphora in tree.amphorae:
+        bundle = world.bundles[amphora.id]
+        assert bundle.generation == tree.generation
+        assert all(member.address in bundle.files["haproxy.cfg"] for member in tree.members)
+    assert len(world.networking.found) == 1 + 2 * len(tree.amphorae)
+    pushes, boots = len(world.pushes), len(world.compute.boots)
+    world.look_again(loadbalancer)
+    world.converge(loadbalancer, "a further pass")
+    assert (len(world.pushes), len(world.compute.boots)) == (pushes, boots)
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_another_worker_finishes_wherever_the_first_was_killed(
+    operation: Callable[[World], LoadBalancer], topology: Topology, make_world: MakeWorld
+) -> None:
+    unkilled = make_world(topology)
+    loadbalancer = operation(unkilled)
+    unkilled.switch.arm()
+    unkilled.converge(loadbalancer)
+    points = list(unkilled.switch.names)
+    unkilled.switch.armed = False
+    finished(unkilled, loadbalancer)
+    assert len(points) > 3
+
+    for index in range(len(points) + 1):
+        world = make_world(topology)
+        loadbalancer = operation(world)
+        world.switch.arm(kill_before=index)
+        with contextlib.suppress(Killed):
+            world.converge(loadbalancer)
+        assert len(world.switch.names) == min(index + 1, len(points))
+        world.switch.armed = False
+        world.expire_leases()
+        world.converge(loadbalancer, "another worker")
+        finished(world, loadbalancer)
