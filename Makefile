@@ -39,7 +39,7 @@ clean: down ## As down, and remove what was installed for Python too
 $(INSTALLED): pyproject.toml constraints.txt | debian
 	@echo "==> Python packages into $(VENV)"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[agent,controller,dev]"
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[agent,controller,dev]"
 	@touch $@
 
 # The Debian packages, each known by a program of it.
