@@ -129,6 +129,11 @@ def closed_dict(name: str, fields: dict[str, Any]) -> Any:
     return Annotated[typed, BeforeValidator(_drop_nulls)]
 
 
+def list_of(body: Body) -> Any:
+    """The type of a JSON list of such objects."""
+    return list[body.type]  # type: ignore[name-defined]
+
+
 def format_check(name: str) -> AfterValidator:
     """The check of one of ``formats``, for a type."""
     return AfterValidator(FORMATS[name])

@@ -6,6 +6,7 @@ it, and never before.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
@@ -58,6 +59,11 @@ class Changes:
             return work(conn, generation)
 
         return self._accept(transaction)
+
+    def change_below_if_any(self, loadbalancer_id: str, work: Work[None]) -> None:
+        """As :meth:`change_below`, where ``work`` may find that there is nothing to do and raise Unchanged."""
+        with contextlib.suppress(Unchanged):
+            self.change_below(loadbalancer_id, work)
 
     def change(self, loadbalancer_id: str, work: Work[T]) -> T:
         """Accept a change of a load balancer itself."""

@@ -24,6 +24,9 @@ from tavia.store.rows import utcnow
 
 T = TypeVar("T")
 
+_NESTED = frozenset({"default_pool", "members", "healthmonitor", "listener_id"})
+"""What a body may hold beside the object's own attributes."""
+
 
 @dataclass
 class Graph:
@@ -48,13 +51,11 @@ class Graph:
         for body in pools:
             self._define(body, named)
         for body in listeners:
-            its_pool = body.pop("default_pool", None)
-            listener = self.add_listener(body)
-            if its_pool is None:
-                continue
-            if set(its_pool) == {"name"}:
+            listener = self.add_listener({name: value for name, value in body.items() if name != "default_pool"})
+            its_pool = body.get("default_pool")
+            if its_pool is not None and set(its_pool) == {"name"}:
                 references.append((listener, its_pool["name"]))
-            else:
+            elif its_pool is not None:
                 self._set_default(listener, self._define(its_pool, named))
         for listener, name in references:
             if name not in named:
@@ -78,7 +79,7 @@ class Graph:
 
     def add_listener(self, body: dict[str, Any]) -> Listener:
         """One listener. A default pool defined inside it comes with it."""
-        its_pool = body.pop("default_pool", None)
+        its_pool = body.get("default_pool")
         listener = rules.listener(self._new(Listener, body), self.loadbalancer.vip_address)
         self.listeners.append(listener)
         if its_pool is not None:
@@ -92,7 +93,7 @@ class Graph:
         for name in ("protocol", "lb_algorithm"):
             if name not in body:
                 raise ApiError(400, f"Missing details for the pool {body.get('name', '')}: {name} is mandatory.")
-        members, monitor = body.pop("members", []), body.pop("healthmonitor", None)
+        members, monitor = body.get("members", []), body.get("healthmonitor")
         pool = rules.pool(self._new(Pool, body))
         self.pools.append(pool)
         if monitor is not None:
@@ -122,8 +123,9 @@ class Graph:
         intents.add_all(conn, self.rows, generation)
 
     def _new(self, resource: type[Any], body: dict[str, Any], **more: Any) -> Any:
+        own = {name: value for name, value in body.items() if name not in _NESTED}
         owner = {"loadbalancer_id": self.loadbalancer.id, "project_id": self.loadbalancer.project_id}
-        return resource(**(body | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
+        return resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
 
 
 def _twice(values: Iterable[T]) -> T | None:

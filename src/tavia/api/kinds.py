@@ -21,6 +21,11 @@ class Kind:
     title: str
     argument: str
 
+    @property
+    def parameter(self) -> str:
+        """The name of its id in the templates of URLs."""
+        return f"{self.word}_id"
+
 
 LOADBALANCER = Kind(LoadBalancer, "loadbalancer", "loadbalancers", "Load Balancer", "load_balancer")
 LISTENER = Kind(Listener, "listener", "listeners", "Listener", "listener_")

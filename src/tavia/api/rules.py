@@ -11,13 +11,17 @@ import ipaddress
 from collections.abc import Collection
 from typing import Any
 
-from tavia.api.errors import ApiError, validation_failure
+from tavia.api.errors import ApiError, invalid_input, validation_failure
 from tavia.model.resources import POOL_PROTOCOLS_OF, HealthMonitor, Listener, Member, Pool
 
 INSERTABLE_HEADERS = frozenset(
     {"X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-IP", "X-Client-IP", "X-Real-IP"}
 )
 HTTP_MONITOR_DEFAULTS: dict[str, Any] = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
+
+_NO_PERSISTENCE: dict[str, Any] = dict.fromkeys(
+    ("type", "cookie_name", "persistence_timeout", "persistence_granularity")
+)
 
 
 def invalid_option(value: object, option: str) -> ApiError:
@@ -60,10 +64,12 @@ def default_pool(row: Listener, its_pool: Pool) -> None:
 
 def pool(row: Pool) -> Pool:
     """A session persistence has the cookie that its type wants, and suits the protocol."""
-    persistence = row.session_persistence
-    if persistence is None:
+    if row.session_persistence is None:
         return row
+    persistence = _NO_PERSISTENCE | row.session_persistence
     kind, cookie = persistence["type"], persistence["cookie_name"]
+    if kind is None:
+        raise invalid_input("session_persistence.type", None, "Mandatory field missing.")
     if kind == "APP_COOKIE" and not cookie:
         raise validation_failure("Cookie name is required for session persistence of type APP_COOKIE.")
     if kind != "APP_COOKIE" and cookie:
@@ -73,7 +79,14 @@ def pool(row: Pool) -> Pool:
     for name in ("persistence_timeout", "persistence_granularity"):
         if persistence[name] is not None:
             raise validation_failure(f"{name} is only for pools with protocol UDP or SCTP.")
-    return row
+    return dataclasses.replace(row, session_persistence=persistence)
+
+
+def merged_persistence(old: dict[str, Any] | None, given: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a PUT makes of a session persistence: null removes it, another type begins anew."""
+    if given is None or old is None or given.get("type", old["type"]) != old["type"]:
+        return given
+    return old | given
 
 
 def member(row: Member, reserved_addresses: Collection[str]) -> Member:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,8 +55,11 @@ class Vips:
                 self._networking.delete_port(vip.vip_port_id)
             raise
 
-    def check_subnet(self, subnet_id: str) -> None:
+    def check_member_subnet(self, member: Mapping[str, Any]) -> None:
         """Refuse a member's subnet that does not exist; one that did a minute ago is taken to. Raises ApiError."""
+        subnet_id = member.get("subnet_id")
+        if subnet_id is None:
+            return
         with self._lock:
             if time.monotonic() < self._known_subnets.get(subnet_id, 0.0):
                 return

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, case, exists, func, insert, select, update
 
 from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer
-from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
+from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus
 from tavia.store import schema
 from tavia.store.rows import to_row, utcnow
 
@@ -172,6 +172,28 @@ def forget_default_pool(conn: Connection, pool_id: str, generation: int) -> None
         select(listener.id).where(listener.default_pool_id == pool_id, listener.deleted_generation.is_(None))
     ).scalars()
     change(conn, Listener, list(listener_ids), generation, default_pool_id=None)
+
+
+def unmonitor(conn: Connection, pool_id: str) -> None:
+    """A pool's monitor goes: no one tells any more how its members are."""
+    member = schema.member.c
+    unknown = OperatingStatus.NO_MONITOR
+    conn.execute(update(schema.member).where(member.pool_id == pool_id).values(operating_status=unknown))
+
+
+def remove_spare(conn: Connection, amphora_id: str) -> bool:
+    """Have an amphora removed that is no load balancer's. Whether there is such a one."""
+    amphora = schema.amphora.c
+    marked = conn.execute(
+        update(schema.amphora)
+        .where(
+            amphora.id == amphora_id,
+            amphora.loadbalancer_id.is_(None),
+            amphora.status != AmphoraStatus.DELETED,
+        )
+        .values(status=AmphoraStatus.PENDING_DELETE, updated_at=utcnow())
+    )
+    return bool(marked.rowcount)
 
 
 def replace_amphorae(conn: Connection, loadbalancer_id: str, generation: int, amphora_ids: Collection[str]) -> int:

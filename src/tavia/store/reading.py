@@ -36,6 +36,14 @@ def find(conn: Connection, resource: type[R], object_id: str, *conditions: Colum
     return found[0] if found else None
 
 
+def get(conn: Connection, resource: type[R], object_id: str) -> R:
+    """One object that must be there: another row refers to it. Raises LookupError."""
+    found = find(conn, resource, object_id)
+    if found is None:
+        raise LookupError(f"{resource.__name__} {object_id}")
+    return found
+
+
 def find_all(conn: Connection, resource: type[R], *conditions: ColumnElement[bool]) -> list[R]:
     """All objects that meet the conditions, oldest first."""
     table = schema.TABLES[resource]
@@ -46,6 +54,11 @@ def find_all(conn: Connection, resource: type[R], *conditions: ColumnElement[boo
 def wanted(resource: type[Configured]) -> ColumnElement[bool]:
     """The condition that a row is not marked deleted: only such a row is in use."""
     return schema.TABLES[resource].c.deleted_generation.is_(None)
+
+
+def below(resource: type[Member] | type[HealthMonitor], pool_id: str) -> ColumnElement[bool]:
+    """The condition that a row belongs to a pool."""
+    return schema.TABLES[resource].c.pool_id == pool_id
 
 
 def loadbalancer_of(conn: Connection, resource: type[Any], object_id: str) -> str | None:
@@ -83,6 +96,16 @@ def listeners_using(conn: Connection, pool_ids: Collection[str]) -> list[str]:
     return list(
         conn.execute(select(listener.id).where(listener.default_pool_id.in_(pool_ids), wanted(Listener))).scalars()
     )
+
+
+def listener_at(conn: Connection, loadbalancer_id: str, protocol_port: int) -> str | None:
+    """The listener of the load balancer on this port, if one is wanted there."""
+    listener = schema.listener.c
+    return conn.execute(
+        select(listener.id).where(
+            listener.loadbalancer_id == loadbalancer_id, listener.protocol_port == protocol_port, wanted(Listener)
+        )
+    ).scalar()
 
 
 def member_at(conn: Connection, pool_id: str, address: str, protocol_port: int) -> str | None:

@@ -1,0 +1,63 @@
+"""The WSGI application: Falcon's routes inside oslo.middleware's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+from oslo_config import cfg
+from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
+
+from tavia.api import errors
+from tavia.api.changes import Changes
+from tavia.api.gate import Gate
+from tavia.api.handlers.common import Backend
+from tavia.api.handlers.discovery import HealthCheck, OpenApi, Version, Versions
+from tavia.api.openapi import describe
+from tavia.api.routes import NAMES, routes
+from tavia.api.vips import Vips
+from tavia.cloud.protocols import Cloud
+from tavia.store.database import Database
+
+Wsgi = Callable[..., Any]
+
+
+def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
+    """The API over a database and a cloud. Cheap to call; the database must have this release's schema."""
+    backend = Backend(
+        conf=conf,
+        database=database,
+        changes=Changes(conf, database),
+        vips=Vips(conf, cloud.networking, database.deployment_id()),
+    )
+    app = falcon.App(middleware=[Gate(conf)])
+    app.req_options.strip_url_path_trailing_slash = True
+    errors.register(app)
+    _add_routes(app, conf, backend)
+    return _layered(app, conf)
+
+
+def _add_routes(app: falcon.App[Any, Any], conf: cfg.ConfigOpts, backend: Backend) -> None:
+    table = routes(backend)
+    for route in table:
+        for prefix in route.prefixes:
+            app.add_route(f"{prefix}{route.path}", route.handler, suffix=route.suffix)
+    for name in NAMES:
+        app.add_route(name, Version())
+    app.add_route("/", Versions(conf))
+    app.add_route("/openapi.json", OpenApi(describe(table)))
+    if conf.api_settings.healthcheck_enabled:
+        app.add_route("/healthcheck", HealthCheck(conf))
+
+
+def _layered(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
+    """Innermost first: a body too large is refused before it is read, and every answer carries a request id."""
+    for layer in (
+        sizelimit.RequestBodySizeLimiter,
+        cors.CORS,
+        http_proxy_to_wsgi.HTTPProxyToWSGI,
+        request_id.RequestId,
+    ):
+        app = layer(app, conf)
+    return app

@@ -1,0 +1,55 @@
+"""Amphorae, as an operator sees them: under /octavia, not under /lbaas."""
+
+from __future__ import annotations
+
+import falcon
+from sqlalchemy import Connection
+
+from tavia.api.errors import not_found
+from tavia.api.handlers.common import Reader
+from tavia.api.kinds import AMPHORA
+from tavia.model.resources import Amphora
+from tavia.store import intents, reading
+
+
+class Amphorae(Reader):
+    """/amphorae"""
+
+    kind = AMPHORA
+
+    def on_delete_one(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
+        """Have an amphora removed that is no load balancer's."""
+        if not self.backend.database.write(lambda conn: intents.remove_spare(conn, amphora_id)):
+            raise not_found(AMPHORA.title, amphora_id)
+        resp.status = falcon.HTTP_204
+
+    def on_put_failover(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
+        """Have it replaced by another."""
+        loadbalancer_id = self._owner(amphora_id)
+
+        def work(conn: Connection, generation: int) -> None:
+            intents.replace_amphorae(conn, loadbalancer_id, generation, [amphora_id])
+
+        self.backend.changes.failover(loadbalancer_id, work)
+        resp.status = falcon.HTTP_202
+
+    def on_put_config(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
+        """Have its configuration compared and sent again: what every convergence does."""
+        self.backend.changes.failover(self._owner(amphora_id), lambda _conn, _generation: None)
+        resp.status = falcon.HTTP_202
+
+    def on_get_stats(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
+        """The counters of each listener on it."""
+        with self.backend.database.read() as conn:
+            self.find(conn, amphora_id)
+            counters = reading.statistics_of_amphora(conn, amphora_id)
+        if not counters:
+            raise not_found("Amphora statistics of amphora", amphora_id)
+        resp.media = {"amphora_stats": [dict(row._mapping) | {"id": amphora_id} for row in counters]}
+
+    def _owner(self, amphora_id: str) -> str:
+        with self.backend.database.read() as conn:
+            loadbalancer_id = reading.loadbalancer_of(conn, Amphora, amphora_id)
+        if loadbalancer_id is None:
+            raise not_found(AMPHORA.title, amphora_id)
+        return loadbalancer_id

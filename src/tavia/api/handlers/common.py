@@ -1,0 +1,205 @@
+"""What all resources share: reading lists and objects, and how a change of a child is accepted.
+
+A handler names its :class:`~tavia.api.kinds.Kind` and fills in what is its own: attributes that come from other rows
+(``related``), rules (``settled``), ancestors (``touch``), creation (``create``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+import falcon
+from oslo_config import cfg
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import ColumnElement, Connection, Select, select
+
+from tavia.api import rules
+from tavia.api.bodies import Body, read_json
+from tavia.api.changes import Changes
+from tavia.api.errors import ApiError, immutable, invalid_input, not_found
+from tavia.api.kinds import Kind
+from tavia.api.lists import Filter, Lists, bad_marker, links
+from tavia.api.views import only, view
+from tavia.api.vips import Vips
+from tavia.store import intents, listing, reading, schema
+from tavia.store.database import Database
+
+Related = Mapping[str, Mapping[str, Any]]
+"""Attributes that come from other rows, by the object's id."""
+
+_BOOLEAN = TypeAdapter(bool)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backend:
+    """What every handler works with."""
+
+    conf: cfg.ConfigOpts
+    database: Database
+    changes: Changes
+    vips: Vips
+
+
+class Reader:
+    """GET of a collection and of one object."""
+
+    kind: ClassVar[Kind]
+    filters: ClassVar[Mapping[str, Filter]] = {}
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.lists = Lists(backend.conf, self.kind.resource, self.filters)
+
+    def scope(self, conn: Connection, **parents: str) -> Sequence[ColumnElement[bool]]:
+        """Conditions that the path sets; a handler whose objects lie below others checks those here."""
+        return ()
+
+    def related(self, conn: Connection, rows: Sequence[Any], ids: Select[tuple[str]]) -> Related:
+        """What the rows show beside their own attributes, in a fixed number of queries; ``ids`` selects theirs."""
+        return {}
+
+    def show(self, conn: Connection, row: Any) -> dict[str, Any]:
+        """One object as clients see it."""
+        table = schema.TABLES[self.kind.resource]
+        related = self.related(conn, [row], select(table.c.id).where(table.c.id == row.id))
+        return view(row, related.get(row.id))
+
+    def find(self, conn: Connection, object_id: str, **parents: str) -> Any:
+        """The row of an object. Raises ApiError 404."""
+        row = reading.find(conn, self.kind.resource, object_id, *self.scope(conn, **parents))
+        if row is None:
+            raise not_found(self.kind.title, object_id)
+        return row
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, **parents: str) -> None:
+        """A page of the collection."""
+        asked = self.lists.read(req)
+        with self.backend.database.read() as conn:
+            conditions = (*asked.listing.conditions, *self.scope(conn, **parents))
+            wanted = dataclasses.replace(asked.listing, conditions=conditions)
+            try:
+                rows, ids = listing.page(conn, self.kind.resource, wanted)
+            except listing.NoSuchMarker:
+                raise bad_marker(wanted.marker or "") from None
+            related = self.related(conn, rows, ids)
+        shown = [only(view(row, related.get(row.id)), asked.fields) for row in rows]
+        neighbours = links(asked, [row.id for row in rows], f"{self.base_url(req)}{req.path}")
+        resp.media = {self.kind.words: shown, f"{self.kind.words}_links": neighbours}
+
+    def on_get_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
+        """One object."""
+        object_id = path.pop(self.kind.parameter)
+        fields = self.lists.fields(parse_qs(req.query_string))
+        with self.backend.database.read() as conn:
+            resp.media = {self.kind.word: only(self.show(conn, self.find(conn, object_id, **path)), fields)}
+
+    def base_url(self, req: falcon.Request) -> str:
+        """Where links begin."""
+        configured: str | None = self.backend.conf.api_settings.api_base_uri
+        return configured.rstrip("/") if configured else req.prefix
+
+
+class Writer(Reader):
+    """POST, PUT and DELETE too. Bodies come from the declarations; what they do, from the handlers."""
+
+    post_body: Body
+    put_body: Body
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, **parents: str) -> None:
+        """A new object."""
+        body = self.post_body.parse(read_json(req), self.kind.argument, self.kind.word)
+        resp.media = {self.kind.word: self.create(req, body, **parents)}
+        resp.status = falcon.HTTP_201
+
+    def on_put_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
+        """New values for some of an object's attributes."""
+        object_id = path.pop(self.kind.parameter)
+        body = self.put_body.parse(read_json(req), self.kind.argument, self.kind.word)
+        resp.media = {self.kind.word: self.update(object_id, body, **path)}
+
+    def on_delete_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
+        """The object is to go."""
+        self.delete(req, path.pop(self.kind.parameter), **path)
+        resp.status = falcon.HTTP_204
+
+    def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """Accept a new object; what the answer shows."""
+        raise NotImplementedError
+
+    def update(self, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """Accept new values; what the answer shows."""
+        raise NotImplementedError
+
+    def delete(self, req: falcon.Request, object_id: str, **parents: str) -> None:
+        """Accept the object's deletion."""
+        raise NotImplementedError
+
+
+class ChildWriter(Writer):
+    """An object below a load balancer: changing it is a change of the load balancer."""
+
+    def settled(self, conn: Connection, old: Any, new: Any) -> Any:
+        """The changed object as the rules have it. Raises ApiError."""
+        return new
+
+    def touch(self, conn: Connection, row: Any, generation: int) -> None:
+        """Set the ancestors pending, but for the load balancer, which is already."""
+
+    def take_down(self, conn: Connection, row: Any, generation: int) -> None:
+        """What else goes, or changes, when the object goes."""
+
+    def update(self, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """Change it and its ancestors, at one generation."""
+
+        def work(conn: Connection, generation: int) -> dict[str, Any]:
+            old = self.find(conn, object_id)
+            if old.deleted_generation is not None:
+                raise immutable(self.kind.title, object_id)
+            new = self.settled(conn, old, dataclasses.replace(old, **body))
+            values = rules.differences(old, new)
+            intents.change(conn, self.kind.resource, [object_id], generation, **values)
+            self.touch(conn, new, generation)
+            return self.show(conn, self.find(conn, object_id))
+
+        return self.backend.changes.change_below(self.owner(object_id, **parents), work)
+
+    def delete(self, req: falcon.Request, object_id: str, **parents: str) -> None:
+        """Mark it, and what goes with it; again too while it is under way."""
+
+        def work(conn: Connection, generation: int) -> None:
+            row = self.find(conn, object_id)
+            intents.mark_deleted(conn, self.kind.resource, [object_id], generation)
+            self.take_down(conn, row, generation)
+            self.touch(conn, row, generation)
+
+        self.backend.changes.change_below(self.owner(object_id, **parents), work)
+
+    def owner(self, object_id: str, **parents: str) -> str:
+        """The load balancer that the object belongs to, for good. Raises ApiError 404."""
+        with self.backend.database.read() as conn:
+            loadbalancer_id: str = self.find(conn, object_id, **parents).loadbalancer_id
+        return loadbalancer_id
+
+
+def in_use(conn: Connection, kind: Kind, object_id: str, loadbalancer_id: str) -> Any:
+    """An object that another is to refer to: of this load balancer, and not on its way out. Raises ApiError."""
+    row = reading.find(conn, kind.resource, object_id)
+    if row is None or row.loadbalancer_id != loadbalancer_id:
+        raise not_found(kind.title, object_id)
+    if row.deleted_generation is not None:
+        raise immutable(kind.title, object_id)
+    return row
+
+
+def flag(req: falcon.Request, name: str) -> bool:
+    """A true/false parameter of the URL, false when it is missing. Raises ApiError."""
+    values = parse_qs(req.query_string, keep_blank_values=True).get(name, ["false"])
+    if len(values) > 1:
+        raise ApiError(400, f"One or more arguments are either duplicate or invalid: {name}")
+    try:
+        return _BOOLEAN.validate_python(values[0])
+    except ValidationError:
+        raise invalid_input(name, values[0], "Value is not an unambiguous boolean") from None

@@ -1,0 +1,69 @@
+"""Health monitors, one a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+from sqlalchemy import Connection, Select
+
+from tavia.api import quotas, rules
+from tavia.api.bodies import Body
+from tavia.api.changes import touch_pools
+from tavia.api.errors import ApiError, not_found
+from tavia.api.graph import Graph
+from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use
+from tavia.api.kinds import HEALTHMONITOR, POOL
+from tavia.api.views import ids as references
+from tavia.model.resources import HealthMonitor, LoadBalancer, Pool
+from tavia.store import intents, reading
+
+
+class HealthMonitors(ChildWriter):
+    """/healthmonitors"""
+
+    kind = HEALTHMONITOR
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.post_body = Body(HealthMonitor, "C")
+        self.put_body = Body(HealthMonitor, "U")
+
+    def related(self, conn: Connection, rows: Sequence[Any], ids: Select[tuple[str]]) -> Related:
+        """Its pool."""
+        return {row.id: {"pools": references([row.pool_id])} for row in rows}
+
+    def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """The monitor of a pool that has none."""
+        pool_id = body["pool_id"]
+        with self.backend.database.read() as conn:
+            loadbalancer_id = reading.loadbalancer_of(conn, Pool, pool_id)
+        if loadbalancer_id is None:
+            raise not_found(POOL.title, pool_id)
+        owner = loadbalancer_id
+
+        def work(conn: Connection, generation: int) -> dict[str, Any]:
+            in_use(conn, POOL, pool_id, owner)
+            if reading.has_monitor(conn, pool_id):
+                raise ApiError(409, f"Pool {pool_id} already has a health monitor")
+            graph = Graph(reading.get(conn, LoadBalancer, owner), self.backend.conf)
+            monitor = graph.add_healthmonitor(pool_id, body)
+            quotas.check(conn, self.backend.conf, monitor.project_id, graph.rows)
+            graph.insert(conn, generation)
+            touch_pools(conn, [pool_id], generation)
+            return self.show(conn, monitor)
+
+        return self.backend.changes.change_below(owner, work)
+
+    def settled(self, conn: Connection, old: HealthMonitor, new: HealthMonitor) -> HealthMonitor:
+        """What is for HTTP fits its type."""
+        return rules.healthmonitor(new)
+
+    def touch(self, conn: Connection, row: HealthMonitor, generation: int) -> None:
+        """Its pool and the listeners that use that."""
+        touch_pools(conn, [row.pool_id], generation)
+
+    def take_down(self, conn: Connection, row: HealthMonitor, generation: int) -> None:
+        """Nothing checks the members any more."""
+        intents.unmonitor(conn, row.pool_id)

@@ -1,0 +1,153 @@
+"""Load balancers, alone or with all that stands below them in one POST."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import falcon
+from sqlalchemy import Connection, Select
+
+from tavia.api import quotas, rules, schemas
+from tavia.api.bodies import Body
+from tavia.api.errors import ApiError, validation_failure
+from tavia.api.graph import Graph
+from tavia.api.handlers.common import Backend, Related, Writer, flag
+from tavia.api.kinds import LOADBALANCER
+from tavia.api.views import ids as references
+from tavia.api.views import status_tree, view
+from tavia.api.vips import Vip
+from tavia.model.resources import Listener, LoadBalancer, Pool
+from tavia.model.statuses import Topology
+from tavia.store import convergence, intents, reading
+from tavia.store.rows import utcnow
+
+AMPHORA_PROVIDERS = frozenset({"amphora", "octavia"})
+"""The names under which our own amphorae are a provider."""
+
+
+class LoadBalancers(Writer):
+    """/loadbalancers"""
+
+    kind = LOADBALANCER
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.post_body = schemas.loadbalancer_post(backend.conf)
+        self.put_body = Body(LoadBalancer, "U")
+
+    def related(self, conn: Connection, rows: Sequence[Any], ids: Select[tuple[str]]) -> Related:
+        """The ids of listeners and pools."""
+        listeners = reading.ids_by(conn, Listener, "loadbalancer_id", ids)
+        pools = reading.ids_by(conn, Pool, "loadbalancer_id", ids)
+        return {
+            row.id: {"listeners": references(listeners.get(row.id, ())), "pools": references(pools.get(row.id, ()))}
+            for row in rows
+        }
+
+    def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """A VIP, then everything in one transaction, at generation 1. The answer shows the whole tree."""
+        loadbalancer_id = str(uuid.uuid4())
+        own = {name: value for name, value in body.items() if name not in ("listeners", "pools")}
+        own["provider"] = self._provider(body.get("provider"))
+        own.setdefault("project_id", req.context.project_id)
+        with self.backend.vips.of(loadbalancer_id, body) as vip:
+            row = self._row(loadbalancer_id, own, vip)
+            graph = Graph(row, self.backend.conf)
+            graph.add_tree(body.get("listeners", []), body.get("pools", []))
+            for member in graph.members:
+                self.backend.vips.check_member_subnet({"subnet_id": member.subnet_id})
+            self.backend.changes.create(lambda conn: self._insert(conn, graph, vip))
+        return _whole(graph)
+
+    def _row(self, loadbalancer_id: str, own: Mapping[str, Any], vip: Vip) -> LoadBalancer:
+        return LoadBalancer(
+            **(dict(own) | dataclasses.asdict(vip)),
+            id=loadbalancer_id,
+            topology=Topology(self.backend.conf.controller_worker.loadbalancer_topology),
+            changed_generation=1,
+            created_at=utcnow(),
+        )
+
+    def _insert(self, conn: Connection, graph: Graph, vip: Vip) -> None:
+        if not vip.vip_port_ours and reading.vip_port_in_use(conn, vip.vip_port_id):
+            raise ApiError(409, f"VIP address already in use: port {vip.vip_port_id} is a load balancer's")
+        quotas.check(conn, self.backend.conf, graph.loadbalancer.project_id, [graph.loadbalancer, *graph.rows])
+        intents.create_loadbalancer(conn, graph.loadbalancer)
+        graph.insert(conn, graph.loadbalancer.generation)
+
+    def _provider(self, wanted: str | None) -> str:
+        settings = self.backend.conf.api_settings
+        provider = wanted or settings.default_provider_driver
+        if provider not in settings.enabled_provider_drivers:
+            raise ApiError(400, f"Provider '{provider}' is not enabled.")
+        if provider not in AMPHORA_PROVIDERS:
+            raise ApiError(501, f"Provider '{provider}' was not found.")
+        return str(provider)
+
+    def update(self, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """Change its own attributes."""
+
+        def work(conn: Connection, generation: int) -> dict[str, Any]:
+            old = self.find(conn, object_id)
+            values = rules.differences(old, dataclasses.replace(old, **body))
+            intents.change(conn, LoadBalancer, [object_id], generation, **values)
+            return self.show(conn, self.find(conn, object_id))
+
+        return self.backend.changes.change(object_id, work)
+
+    def delete(self, req: falcon.Request, object_id: str, **parents: str) -> None:
+        """Mark it deleted; ``cascade`` takes what stands below it along."""
+        cascade = flag(req, "cascade")
+
+        def work(conn: Connection, generation: int) -> None:
+            if cascade:
+                intents.mark_children_deleted(conn, object_id, generation)
+            elif reading.has_children(conn, object_id):
+                raise validation_failure(f"Cannot delete Load Balancer {object_id} - it has children")
+
+        self.backend.changes.delete(object_id, work)
+
+    def on_get_stats(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
+        """The sums over its listeners and amphorae."""
+        with self.backend.database.read() as conn:
+            self.find(conn, loadbalancer_id)
+            resp.media = {"stats": reading.statistics_sum(conn, "loadbalancer_id", loadbalancer_id)}
+
+    def on_get_status(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
+        """The tree of statuses."""
+        with self.backend.database.read() as conn:
+            self.find(conn, loadbalancer_id)
+            resp.media = {"statuses": {"loadbalancer": status_tree(convergence.read_tree(conn, loadbalancer_id))}}
+
+    def on_put_failover(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
+        """Have the amphorae that stand now replaced."""
+
+        def work(conn: Connection, generation: int) -> None:
+            intents.replace_amphorae(
+                conn, loadbalancer_id, generation, intents.standing_amphorae(conn, loadbalancer_id)
+            )
+
+        self.backend.changes.failover(loadbalancer_id, work)
+        resp.status = falcon.HTTP_202
+
+
+def _whole(graph: Graph) -> dict[str, Any]:
+    """The answer to a POST: listeners and pools in full."""
+    on = references([graph.loadbalancer.id])
+    listeners = [view(listener, {"loadbalancers": on}) for listener in graph.listeners]
+    pools = [view(pool, {"loadbalancers": on} | _below(graph, pool)) for pool in graph.pools]
+    return view(graph.loadbalancer, {"listeners": listeners, "pools": pools})
+
+
+def _below(graph: Graph, pool: Pool) -> dict[str, Any]:
+    monitor = next((m for m in graph.healthmonitors if m.pool_id == pool.id), None)
+    using = [listener.id for listener in graph.listeners if listener.default_pool_id == pool.id]
+    return {
+        "listeners": references(using),
+        "members": [view(member) for member in graph.members if member.pool_id == pool.id],
+        "healthmonitor_id": monitor.id if monitor else None,
+        "healthmonitor": view(monitor, {"pools": references([pool.id])}) if monitor else None,
+    }

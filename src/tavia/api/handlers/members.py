@@ -1,0 +1,132 @@
+"""Members of a pool, one by one or as a whole set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import falcon
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, Connection
+
+from tavia.api import quotas, rules
+from tavia.api.bodies import Body, list_of, read_json, root_of, validated
+from tavia.api.changes import Unchanged, touch_pools
+from tavia.api.errors import parent_not_found, validation_failure
+from tavia.api.graph import Graph
+from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use
+from tavia.api.kinds import MEMBER, POOL
+from tavia.model.resources import LoadBalancer, Member, Pool
+from tavia.store import intents, reading, schema
+
+
+class Members(ChildWriter):
+    """/pools/{pool_id}/members"""
+
+    kind = MEMBER
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.post_body = Body(Member, "C")
+        self.put_body = Body(Member, "U")
+        self._set: TypeAdapter[Any] = TypeAdapter(list_of(self.post_body))
+
+    def scope(self, conn: Connection, **parents: str) -> Sequence[ColumnElement[bool]]:
+        """The members of the pool in the path, which must be there."""
+        if not parents:
+            return ()
+        self._loadbalancer_id(conn, parents["pool_id"])
+        return (schema.member.c.pool_id == parents["pool_id"],)
+
+    def _loadbalancer_id(self, conn: Connection, pool_id: str) -> str:
+        loadbalancer_id = reading.loadbalancer_of(conn, Pool, pool_id)
+        if loadbalancer_id is None:
+            raise parent_not_found(POOL.title, pool_id)
+        return loadbalancer_id
+
+    def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+        """One more member."""
+        pool_id = parents["pool_id"]
+        self.backend.vips.check_member_subnet(body)
+        with self.backend.database.read() as conn:
+            loadbalancer_id = self._loadbalancer_id(conn, pool_id)
+
+        def work(conn: Connection, generation: int) -> dict[str, Any]:
+            pool = in_use(conn, POOL, pool_id, loadbalancer_id)
+            graph = Graph(reading.get(conn, LoadBalancer, loadbalancer_id), self.backend.conf)
+            member = graph.add_member(pool.id, body, has_monitor=reading.has_monitor(conn, pool_id))
+            if reading.member_at(conn, pool_id, member.address, member.protocol_port):
+                raise rules.duplicate_member(member.address, member.protocol_port)
+            quotas.check(conn, self.backend.conf, member.project_id, graph.rows)
+            graph.insert(conn, generation)
+            touch_pools(conn, [pool_id], generation)
+            return self.show(conn, member)
+
+        return self.backend.changes.change_below(loadbalancer_id, work)
+
+    def touch(self, conn: Connection, row: Member, generation: int) -> None:
+        """Its pool and the listeners that use that."""
+        touch_pools(conn, [row.pool_id], generation)
+
+    def on_put(self, req: falcon.Request, resp: falcon.Response, pool_id: str) -> None:
+        """Make the set what the body says, by address and port; with ``additive_only`` nothing is removed.
+
+        Members that stay as they are are not touched. Where that is all of them nothing is accepted at all.
+        """
+        additive = flag(req, "additive_only")
+        bodies = validated(self._set, root_of(read_json(req), "members_", "members"), "members_", "members")
+        if len({_key(body) for body in bodies}) < len(bodies):
+            raise validation_failure("A member is given twice: address and protocol_port must be unique.")
+        for body in bodies:
+            self.backend.vips.check_member_subnet(body)
+        with self.backend.database.read() as conn:
+            loadbalancer_id = self._loadbalancer_id(conn, pool_id)
+
+        def work(conn: Connection, generation: int) -> None:
+            in_use(conn, POOL, pool_id, loadbalancer_id)
+            if not self._replace(conn, pool_id, loadbalancer_id, generation, bodies, additive=additive):
+                raise Unchanged
+            touch_pools(conn, [pool_id], generation)
+
+        self.backend.changes.change_below_if_any(loadbalancer_id, work)
+        resp.status = falcon.HTTP_202
+
+    def _replace(
+        self,
+        conn: Connection,
+        pool_id: str,
+        loadbalancer_id: str,
+        generation: int,
+        bodies: Sequence[dict[str, Any]],
+        *,
+        additive: bool,
+    ) -> bool:
+        """Whether anything changed."""
+        graph = Graph(reading.get(conn, LoadBalancer, loadbalancer_id), self.backend.conf)
+        has_monitor = reading.has_monitor(conn, pool_id)
+        there = reading.find_all(conn, Member, reading.below(Member, pool_id), reading.wanted(Member))
+        unnamed = {(member.address, member.protocol_port): member for member in there}
+        changed = False
+        for body in bodies:
+            old = unnamed.pop(_key(body), None)
+            if old is None:
+                graph.add_member(pool_id, body, has_monitor=has_monitor)
+            else:
+                changed |= self._change(conn, old, body, generation)
+        gone = [] if additive else [member.id for member in unnamed.values()]
+        quotas.check(conn, self.backend.conf, graph.loadbalancer.project_id, graph.rows)
+        intents.mark_deleted(conn, Member, gone, generation)
+        graph.insert(conn, generation)
+        return bool(changed or gone or graph.rows)
+
+    def _change(self, conn: Connection, old: Member, body: dict[str, Any], generation: int) -> bool:
+        own = {name: value for name, value in body.items() if name != "project_id"}
+        values = rules.differences(old, dataclasses.replace(old, **own))
+        if values:
+            intents.change(conn, Member, [old.id], generation, **values)
+        return bool(values)
+
+
+def _key(body: dict[str, Any]) -> tuple[str, int]:
+    return body["address"], body["protocol_port"]

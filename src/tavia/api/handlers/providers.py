@@ -1,0 +1,26 @@
+"""The providers that users may choose."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import falcon
+
+from tavia.api.handlers.common import Backend
+from tavia.api.views import only
+
+
+class Providers:
+    """/providers"""
+
+    def __init__(self, backend: Backend) -> None:
+        self._enabled: dict[str, str] = backend.conf.api_settings.enabled_provider_drivers
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Their names, each with its description."""
+        fields = parse_qs(req.query_string).get("fields", [])
+        resp.media = {
+            "providers": [
+                only({"name": name, "description": description}, fields) for name, description in self._enabled.items()
+            ]
+        }

@@ -1,0 +1,174 @@
+"""The API as clients meet it: the real WSGI app on a real SQLite database, with the cloud that does nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from falcon.testing import Result, TestClient
+from oslo_config import cfg
+from sqlalchemy import event
+
+from tavia import config
+from tavia.api.app import create_app
+from tavia.cloud import connect
+from tavia.cloud.protocols import Cloud
+from tavia.model.resources import Configured, LoadBalancer
+from tavia.store import convergence, reading
+from tavia.store.database import Database
+from tavia.store.migrate import open_database, upgrade
+
+SUBNET = "b2ffb9a1-7e0b-4dd1-a8b5-0b84cb3b3c33"
+
+
+@dataclass
+class Api:
+    """A client of the API, and the hands of a worker."""
+
+    client: TestClient
+    database: Database
+    cloud: Cloud
+    conf: cfg.ConfigOpts
+
+    def request(self, method: str, path: str, body: Any = None, **more: Any) -> Result:
+        if body is not None:
+            more["json"] = body
+        prefix = "" if path.startswith("/v2") or path in ("/", "/healthcheck", "/openapi.json") else "/v2/lbaas"
+        return self.client.simulate_request(method, f"{prefix}{path}", host="127.0.0.1", **more)
+
+    def get(self, path: str, **more: Any) -> Any:
+        """The body of a GET that must succeed."""
+        result = self.request("GET", path, **more)
+        assert result.status_code == 200, result.text
+        return result.json
+
+    def post(self, root: str, path: str, **attributes: Any) -> dict[str, Any]:
+        """A new object; it must be accepted."""
+        result = self.request("POST", path, {root: attributes})
+        assert result.status_code == 201, result.text
+        created: dict[str, Any] = result.json[root]
+        return created
+
+    def put(self, root: str, path: str, **attributes: Any) -> dict[str, Any]:
+        """A change; it must be accepted."""
+        result = self.request("PUT", path, {root: attributes})
+        assert result.status_code == 200, result.text
+        changed: dict[str, Any] = result.json[root]
+        return changed
+
+    def delete(self, path: str) -> None:
+        result = self.request("DELETE", path)
+        assert result.status_code == 204, result.text
+
+    def refusal(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+        """Status and fault string of a request that must fail."""
+        result = self.request(method, path, body)
+        assert result.status_code >= 400, result.text
+        return result.status_code, result.json.get("faultstring") or result.json["description"]
+
+    def loadbalancer(self, **attributes: Any) -> dict[str, Any]:
+        return self.post("loadbalancer", "/loadbalancers", **({"vip_subnet_id": SUBNET} | attributes))
+
+    def listener(self, loadbalancer_id: str, port: int = 80, **attributes: Any) -> dict[str, Any]:
+        given = {"loadbalancer_id": loadbalancer_id, "protocol": "HTTP", "protocol_port": port} | attributes
+        return self.post("listener", "/listeners", **given)
+
+    def pool(self, **attributes: Any) -> dict[str, Any]:
+        return self.post("pool", "/pools", **({"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"} | attributes))
+
+    def member(self, pool_id: str, address: str = "10.0.0.1", port: int = 80, **attributes: Any) -> dict[str, Any]:
+        path = f"/pools/{pool_id}/members"
+        return self.post("member", path, address=address, protocol_port=port, **attributes)
+
+    def monitor(self, pool_id: str, **attributes: Any) -> dict[str, Any]:
+        given = {"pool_id": pool_id, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2} | attributes
+        return self.post("healthmonitor", "/healthmonitors", **given)
+
+    def converge(self, loadbalancer_id: str) -> None:
+        """What a worker commits after it applied everything."""
+        generation = self.generation(loadbalancer_id)
+
+        def commit(conn: Any) -> None:
+            convergence.commit_children(conn, loadbalancer_id, generation, {}, {})
+            convergence.commit_converged(conn, loadbalancer_id, generation)
+
+        self.database.write(commit)
+
+    def finish_delete(self, loadbalancer_id: str) -> None:
+        """What a worker commits after it removed everything."""
+        self.database.write(lambda conn: convergence.commit_deleted(conn, loadbalancer_id))
+
+    def row(self, resource: type[Configured], object_id: str) -> Any:
+        with self.database.read() as conn:
+            return reading.get(conn, resource, object_id)
+
+    def generation(self, loadbalancer_id: str) -> int:
+        generation: int = self.row(LoadBalancer, loadbalancer_id).generation
+        return generation
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrated once; each test starts from a copy."""
+    path = tmp_path_factory.mktemp("database") / "tavia.sqlite"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+class ApiFactory:
+    """Makes the API with options set and a cloud of the test's choice, all on one database."""
+
+    def __init__(self, directory: Path, connection: str) -> None:
+        self._directory = directory
+        self._connection = connection
+
+    def __call__(self, cloud: Cloud | None = None, **options: dict[str, Any]) -> Api:
+        groups: dict[str, dict[str, Any]] = {
+            "api_settings": {"auth_strategy": "noauth"},
+            "controller_worker": {"compute_driver": "compute_noop_driver"},
+            "database": {"connection": self._connection},
+            "health_manager": {"heartbeat_key": "not-used-here"},
+        }
+        for group, values in options.items():
+            groups.setdefault(group, {}).update(values)
+        path = self._directory / f"{uuid.uuid4()}.conf"
+        lines = [
+            line
+            for group, values in groups.items()
+            for line in (f"[{group}]", *(f"{k} = {v}" for k, v in values.items()))
+        ]
+        path.write_text("\n".join(lines))
+        conf = config.load(["--config-file", str(path)], "tavia-api", [])
+        database = open_database(conf.database.connection)
+        chosen = cloud or connect(conf)
+        app = create_app(conf, database, chosen)
+        return Api(TestClient(lambda environ, start: app(environ, start)), database, chosen, conf)
+
+
+@pytest.fixture
+def make_api(empty_database: Path, tmp_path: Path) -> ApiFactory:
+    copy = tmp_path / "tavia.sqlite"
+    copy.write_bytes(empty_database.read_bytes())
+    return ApiFactory(tmp_path, f"sqlite:///{copy}")
+
+
+@pytest.fixture
+def api(make_api: ApiFactory) -> Api:
+    return make_api()
+
+
+@pytest.fixture
+def statements(api: Api) -> Iterator[list[str]]:
+    """The SQL statements that ran since the list was last cleared."""
+    seen: list[str] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(api.database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(api.database.engine, "before_cursor_execute", note)
