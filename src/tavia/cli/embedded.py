@@ -137,8 +137,10 @@ class Embedded:
         """octavia.conf, readable by root alone. The local cloud must answer: the configuration names its network."""
         management = next(network.id for network in self.cloud.networks() if network.name == MGMT_NET)
         text = render(self._settings(port, secrets.token_urlsafe(32), management))
-        self.config_file.touch(mode=0o600)
-        self.config_file.write_text(text)
+        unfinished = self.config_file.with_suffix(".new")
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(text)
+        unfinished.replace(self.config_file)  # the services start as soon as it is there
 
     def _settings(self, port: int, heartbeat_key: str, management_network: str) -> Settings:
         """Octavia's defaults but where a single machine allows quicker reactions, or needs something else."""

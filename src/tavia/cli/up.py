@@ -15,9 +15,8 @@ from pathlib import Path
 import urllib3
 from rich.console import Console
 
-from tavia.cli import embedded as embedded_instance
 from tavia.cli import preflight, report
-from tavia.cli.embedded import Embedded
+from tavia.cli.embedded import API_PORT, Embedded, free_port
 from tavia.cli.progress import step, wait_until
 from tavia.cloud.local import cgroups
 from tavia.model.seams import Seam, SeamError
@@ -37,10 +36,11 @@ def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess
     with console.status("looking at this machine"):
         preflight.check()
     with locked(embedded):
-        if report.read_process(embedded.supervisor_file):
+        if report.read_process(embedded.supervisor_file) and embedded.config_file.exists():
             _check_port(embedded, api_port)
             with step(console, f"running already: {embedded.api_url}"):
                 wait_until_healthy(embedded)
+            embedded.write_clouds_yaml()
             return None
         _claim(embedded)
         _prepare(embedded, console)
@@ -87,6 +87,7 @@ def _claim(embedded: Embedded) -> None:
     if len(os.fsencode(embedded.instance.socket)) > LONGEST_SOCKET_PATH:
         message = f"the path {embedded.state_dir} is too long for unix sockets in it; name a shorter --state-dir"
         raise SeamError(Seam.CONTROL, "state-dir-too-long", message)
+    embedded.state_dir.chmod(0o700)
     embedded.marker.touch()
 
 
@@ -124,7 +125,7 @@ def _configure(embedded: Embedded, console: Console, api_port: int | None) -> No
     if embedded.config_file.exists():
         _check_port(embedded, api_port)
     else:
-        embedded.write_configuration(api_port or embedded_instance.free_port(embedded_instance.API_PORT))
+        embedded.write_configuration(api_port or free_port(API_PORT))
 
 
 def _check_port(embedded: Embedded, api_port: int | None) -> None:
