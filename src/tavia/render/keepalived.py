@@ -32,13 +32,14 @@ def render_keepalived(
     ``vips`` (with prefix length) are added and taken away together. The track file's content is added to the
     priority; from -254 down keepalived gives up the VIPs (FAULT).
     """
+    # Without a router id keepalived asks DNS for the host's name, which takes 10 s where no server answers.
     # Without any peer keepalived would fall back to multicast; adverts to the loopback address reach nobody.
     nobody = "::1" if isinstance(ip_address(address), IPv6Address) else "127.0.0.1"
     advertised, *others = vips
     excluded = [f"    virtual_ipaddress_excluded {{\n{_addresses(others, interface)}\n    }}"] if others else []
     return "\n".join(
         [
-            _GLOBAL.format(settings=settings, fifo=VRRP_FIFO, file=TRACK_FILE),
+            _GLOBAL.format(amphora=amphora, settings=settings, fifo=VRRP_FIFO, file=TRACK_FILE),
             f"vrrp_instance {amphora.loadbalancer_id} {{",
             "    state BACKUP",
             "    nopreempt",
@@ -63,6 +64,7 @@ def _addresses(vips: list[str], interface: str) -> str:
 
 _GLOBAL = """\
 global_defs {{
+    router_id {amphora.id}
     vrrp_version 3
     vrrp_notify_fifo {fifo}
     vrrp_garp_master_refresh {settings.garp_refresh_interval}

@@ -27,9 +27,7 @@ from tavia.model.resources import Amphora
 from tavia.model.seams import Fault, Seam, SeamError
 from tavia.model.statuses import AmphoraStatus
 from tavia.model.tree import Tree
-from tavia.render.bundle import render_bundle
-from tavia.render.haproxy import unit_of_line
-from tavia.render.settings import RenderSettings, VipNetwork
+from tavia.render import RenderSettings, VipNetwork, render_bundle, unit_of_line
 from tavia.store import convergence as store
 from tavia.store import journal, leases
 from tavia.store.database import Database

@@ -25,6 +25,7 @@ from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role
 from tavia.model.tree import Tree
 from tavia.pki import Authority
+from tavia.render import VRRP_PRIORITY
 from tavia.store import convergence, schema
 from tavia.store.clock import now
 from tavia.store.database import Database
@@ -32,9 +33,6 @@ from tavia.store.rows import utcnow
 from tavia.worker.plan import Facts, Kind, Step
 
 Record = Callable[[Connection], None]
-
-PRIORITY = {Role.MASTER: 254, Role.BACKUP: 253, Role.STANDALONE: 254}
-"""VRRP priorities: near the top, because a backup waits (256 - priority) / 256 s more (namespaces, section 2)."""
 
 AGENT_POLL = 0.02
 AGENT_WAIT = 2.0
@@ -113,7 +111,7 @@ class Steps:
             ha_port_id=loadbalancer.vip_port_id,
             vrrp_id=1,
             vrrp_interface="eth1",
-            vrrp_priority=PRIORITY[Role(role)],
+            vrrp_priority=VRRP_PRIORITY[Role(role)],
             compute_flavor=self._options.flavor,
         )
         return lambda conn: convergence.add_amphora(conn, amphora)

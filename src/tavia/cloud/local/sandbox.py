@@ -35,7 +35,7 @@ _PERSISTENT = (CONFIG_DRIVE, Path(paths.STATE_DIR))
 
 _ETC = (
     *("alternatives", "group", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
-    *("nsswitch.conf", "passwd", "protocols", "resolv.conf", "services", "ssl/certs", "ssl/openssl.cnf"),
+    *("nsswitch.conf", "passwd", "protocols", "services", "ssl/certs", "ssl/openssl.cnf"),
 )
 """What of the host's /etc the sandbox sees: no secrets, no configuration of services."""
 
