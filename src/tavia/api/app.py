@@ -9,7 +9,7 @@ import falcon
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
 
-from tavia.api import errors
+from tavia.api import errors, local_network
 from tavia.api.changes import Changes
 from tavia.api.gate import Gate
 from tavia.api.handlers.common import Backend
@@ -17,6 +17,7 @@ from tavia.api.handlers.discovery import HealthCheck, OpenApi, Version, Versions
 from tavia.api.openapi import describe
 from tavia.api.routes import NAMES, routes
 from tavia.api.vips import Vips
+from tavia.cloud.local.client import LocalClient
 from tavia.cloud.protocols import Cloud
 from tavia.store.database import Database
 
@@ -35,6 +36,8 @@ def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
     app.req_options.strip_url_path_trailing_slash = True
     errors.register(app)
     _add_routes(app, conf, backend)
+    if isinstance(cloud.networking, LocalClient):
+        local_network.add_routes(app, cloud.networking)
     return _layered(app, conf)
 
 

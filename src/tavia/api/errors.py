@@ -7,6 +7,7 @@ and failures inside. Malformed input never becomes a 500.
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 import falcon
@@ -99,8 +100,8 @@ def _routing(_req: falcon.Request, resp: falcon.Response, error: Exception, _par
         resp.set_headers(error.headers)
     resp.media = {
         "code": error.status_code,
-        "title": error.title,
-        "description": error.description or "",
+        "title": error.title.removeprefix(f"{error.status_code} "),
+        "description": error.description or HTTPStatus(error.status_code).description,
     }
 
 

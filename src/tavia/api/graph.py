@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from tavia.api import rules
 from tavia.api.errors import ApiError, validation_failure
-from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import Configured, HealthMonitor, Listener, Member, Pool
 from tavia.model.statuses import operating_at_creation
 from tavia.store import intents
 from tavia.store.rows import utcnow
@@ -30,10 +30,12 @@ _NESTED = frozenset({"default_pool", "members", "healthmonitor", "listener_id"})
 
 @dataclass
 class Graph:
-    """The new rows below a load balancer."""
+    """The new rows below a load balancer, whose ``project_id`` is theirs too."""
 
-    loadbalancer: LoadBalancer
+    loadbalancer_id: str
+    project_id: str
     conf: cfg.ConfigOpts
+    vip_address: str | None = None
     pools: list[Pool] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
@@ -80,7 +82,7 @@ class Graph:
     def add_listener(self, body: dict[str, Any]) -> Listener:
         """One listener. A default pool defined inside it comes with it."""
         its_pool = body.get("default_pool")
-        listener = rules.listener(self._new(Listener, body), self.loadbalancer.vip_address)
+        listener = rules.listener(self._new(Listener, body), self.vip_address)
         self.listeners.append(listener)
         if its_pool is not None:
             if listener.default_pool_id is not None:
@@ -124,7 +126,7 @@ class Graph:
 
     def _new(self, resource: type[Any], body: dict[str, Any], **more: Any) -> Any:
         own = {name: value for name, value in body.items() if name not in _NESTED}
-        owner = {"loadbalancer_id": self.loadbalancer.id, "project_id": self.loadbalancer.project_id}
+        owner = {"loadbalancer_id": self.loadbalancer_id, "project_id": self.project_id}
         return resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
 
 

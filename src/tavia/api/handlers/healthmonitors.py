@@ -16,7 +16,7 @@ from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use
 from tavia.api.kinds import HEALTHMONITOR, POOL
 from tavia.api.views import ids as references
-from tavia.model.resources import HealthMonitor, LoadBalancer, Pool
+from tavia.model.resources import HealthMonitor, Pool
 from tavia.store import intents, reading
 
 
@@ -44,10 +44,10 @@ class HealthMonitors(ChildWriter):
         owner = loadbalancer_id
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
-            in_use(conn, POOL, pool_id, owner)
+            pool = in_use(conn, POOL, pool_id, owner)
             if reading.has_monitor(conn, pool_id):
                 raise ApiError(409, f"Pool {pool_id} already has a health monitor")
-            graph = Graph(reading.get(conn, LoadBalancer, owner), self.backend.conf)
+            graph = Graph(owner, pool.project_id, self.backend.conf)
             monitor = graph.add_healthmonitor(pool_id, body)
             quotas.check(conn, self.backend.conf, monitor.project_id, graph.rows)
             graph.insert(conn, generation)

@@ -38,7 +38,8 @@ class Listeners(ChildWriter):
             self.backend.vips.check_member_subnet(member)
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
-            graph = Graph(reading.get(conn, LoadBalancer, loadbalancer_id), self.backend.conf)
+            owner = reading.get(conn, LoadBalancer, loadbalancer_id)
+            graph = Graph(owner.id, owner.project_id, self.backend.conf, owner.vip_address)
             listener = graph.add_listener(body)
             if not graph.pools:
                 self._check_default_pool(conn, listener)

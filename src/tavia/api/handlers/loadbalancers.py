@@ -55,12 +55,12 @@ class LoadBalancers(Writer):
         own.setdefault("project_id", req.context.project_id)
         with self.backend.vips.of(loadbalancer_id, body) as vip:
             row = self._row(loadbalancer_id, own, vip)
-            graph = Graph(row, self.backend.conf)
+            graph = Graph(row.id, row.project_id, self.backend.conf, row.vip_address)
             graph.add_tree(body.get("listeners", []), body.get("pools", []))
             for member in graph.members:
                 self.backend.vips.check_member_subnet({"subnet_id": member.subnet_id})
-            self.backend.changes.create(lambda conn: self._insert(conn, graph, vip))
-        return _whole(graph)
+            self.backend.changes.create(lambda conn: self._insert(conn, row, graph))
+        return _whole(row, graph)
 
     def _row(self, loadbalancer_id: str, own: Mapping[str, Any], vip: Vip) -> LoadBalancer:
         return LoadBalancer(
@@ -71,12 +71,12 @@ class LoadBalancers(Writer):
             created_at=utcnow(),
         )
 
-    def _insert(self, conn: Connection, graph: Graph, vip: Vip) -> None:
-        if not vip.vip_port_ours and reading.vip_port_in_use(conn, vip.vip_port_id):
-            raise ApiError(409, f"VIP address already in use: port {vip.vip_port_id} is a load balancer's")
-        quotas.check(conn, self.backend.conf, graph.loadbalancer.project_id, [graph.loadbalancer, *graph.rows])
-        intents.create_loadbalancer(conn, graph.loadbalancer)
-        graph.insert(conn, graph.loadbalancer.generation)
+    def _insert(self, conn: Connection, row: LoadBalancer, graph: Graph) -> None:
+        if not row.vip_port_ours and reading.vip_port_in_use(conn, str(row.vip_port_id)):
+            raise ApiError(409, f"VIP address already in use: port {row.vip_port_id} is a load balancer's")
+        quotas.check(conn, self.backend.conf, row.project_id, [row, *graph.rows])
+        intents.create_loadbalancer(conn, row)
+        graph.insert(conn, row.generation)
 
     def _provider(self, wanted: str | None) -> str:
         settings = self.backend.conf.api_settings
@@ -134,12 +134,12 @@ class LoadBalancers(Writer):
         resp.status = falcon.HTTP_202
 
 
-def _whole(graph: Graph) -> dict[str, Any]:
+def _whole(row: LoadBalancer, graph: Graph) -> dict[str, Any]:
     """The answer to a POST: listeners and pools in full."""
-    on = references([graph.loadbalancer.id])
+    on = references([row.id])
     listeners = [view(listener, {"loadbalancers": on}) for listener in graph.listeners]
     pools = [view(pool, {"loadbalancers": on} | _below(graph, pool)) for pool in graph.pools]
-    return view(graph.loadbalancer, {"listeners": listeners, "pools": pools})
+    return view(row, {"listeners": listeners, "pools": pools})
 
 
 def _below(graph: Graph, pool: Pool) -> dict[str, Any]:

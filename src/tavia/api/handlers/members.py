@@ -17,7 +17,7 @@ from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use
 from tavia.api.kinds import MEMBER, POOL
-from tavia.model.resources import LoadBalancer, Member, Pool
+from tavia.model.resources import Member, Pool
 from tavia.store import intents, reading, schema
 
 
@@ -54,7 +54,7 @@ class Members(ChildWriter):
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             pool = in_use(conn, POOL, pool_id, loadbalancer_id)
-            graph = Graph(reading.get(conn, LoadBalancer, loadbalancer_id), self.backend.conf)
+            graph = Graph(loadbalancer_id, pool.project_id, self.backend.conf)
             member = graph.add_member(pool.id, body, has_monitor=reading.has_monitor(conn, pool_id))
             if reading.member_at(conn, pool_id, member.address, member.protocol_port):
                 raise rules.duplicate_member(member.address, member.protocol_port)
@@ -84,8 +84,8 @@ class Members(ChildWriter):
             loadbalancer_id = self._loadbalancer_id(conn, pool_id)
 
         def work(conn: Connection, generation: int) -> None:
-            in_use(conn, POOL, pool_id, loadbalancer_id)
-            if not self._replace(conn, pool_id, loadbalancer_id, generation, bodies, additive=additive):
+            pool = in_use(conn, POOL, pool_id, loadbalancer_id)
+            if not self._replace(conn, pool, generation, bodies, additive=additive):
                 raise Unchanged
             touch_pools(conn, [pool_id], generation)
 
@@ -93,29 +93,22 @@ class Members(ChildWriter):
         resp.status = falcon.HTTP_202
 
     def _replace(
-        self,
-        conn: Connection,
-        pool_id: str,
-        loadbalancer_id: str,
-        generation: int,
-        bodies: Sequence[dict[str, Any]],
-        *,
-        additive: bool,
+        self, conn: Connection, pool: Pool, generation: int, bodies: Sequence[dict[str, Any]], *, additive: bool
     ) -> bool:
         """Whether anything changed."""
-        graph = Graph(reading.get(conn, LoadBalancer, loadbalancer_id), self.backend.conf)
-        has_monitor = reading.has_monitor(conn, pool_id)
-        there = reading.find_all(conn, Member, reading.below(Member, pool_id), reading.wanted(Member))
+        graph = Graph(pool.loadbalancer_id, pool.project_id, self.backend.conf)
+        has_monitor = reading.has_monitor(conn, pool.id)
+        there = reading.find_all(conn, Member, reading.below(Member, pool.id), reading.wanted(Member))
         unnamed = {(member.address, member.protocol_port): member for member in there}
         changed = False
         for body in bodies:
             old = unnamed.pop(_key(body), None)
             if old is None:
-                graph.add_member(pool_id, body, has_monitor=has_monitor)
+                graph.add_member(pool.id, body, has_monitor=has_monitor)
             else:
                 changed |= self._change(conn, old, body, generation)
         gone = [] if additive else [member.id for member in unnamed.values()]
-        quotas.check(conn, self.backend.conf, graph.loadbalancer.project_id, graph.rows)
+        quotas.check(conn, self.backend.conf, pool.project_id, graph.rows)
         intents.mark_deleted(conn, Member, gone, generation)
         graph.insert(conn, generation)
         return bool(changed or gone or graph.rows)

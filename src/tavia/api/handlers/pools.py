@@ -58,7 +58,8 @@ class Pools(ChildWriter):
             self.backend.vips.check_member_subnet(member)
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
-            graph = Graph(reading.get(conn, LoadBalancer, loadbalancer_id), self.backend.conf)
+            owner = reading.get(conn, LoadBalancer, loadbalancer_id)
+            graph = Graph(owner.id, owner.project_id, self.backend.conf)
             pool = graph.add_pool(body)
             if listener_id is not None:
                 self._check_listener(conn, listener_id, pool)
