@@ -145,8 +145,8 @@ class ApiFactory:
         conf = config.load(["--config-file", str(path)], "tavia-api", [])
         database = open_database(conf.database.connection)
         chosen = cloud or connect(conf)
-        app = create_app(conf, database, chosen)
-        return Api(TestClient(lambda environ, start: app(environ, start)), database, chosen, conf)
+        app = create_app(conf, database, chosen).__call__  # Falcon's client looks for a function's signature
+        return Api(TestClient(app), database, chosen, conf)
 
 
 @pytest.fixture
