@@ -14,7 +14,7 @@ from oslo_config import cfg
 from sqlalchemy import event
 
 from tavia import config
-from tavia.api.app import create_app
+from tavia.api.app import Wsgi, create_app
 from tavia.cloud import connect
 from tavia.cloud.protocols import Cloud
 from tavia.model.resources import Configured, LoadBalancer
@@ -145,8 +145,17 @@ class ApiFactory:
         conf = config.load(["--config-file", str(path)], "tavia-api", [])
         database = open_database(conf.database.connection)
         chosen = cloud or connect(conf)
-        app = create_app(conf, database, chosen).__call__  # Falcon's client looks for a function's signature
-        return Api(TestClient(app), database, chosen, conf)
+        app = create_app(conf, database, chosen)
+        return Api(TestClient(_function(app)), database, chosen, conf)
+
+
+def _function(app: Wsgi) -> Wsgi:
+    """Falcon's test client looks for a function's signature, which oslo.middleware's objects hide."""
+
+    def call(environ: Any, start_response: Any) -> Any:
+        return app(environ, start_response)
+
+    return call
 
 
 @pytest.fixture

@@ -14,11 +14,9 @@ from tavia.api.changes import Changes
 from tavia.api.gate import Gate
 from tavia.api.handlers.common import Backend
 from tavia.api.handlers.discovery import HealthCheck, OpenApi, Version, Versions
-from tavia.api.handlers.networks import NetworkVersions, collections
 from tavia.api.openapi import describe
 from tavia.api.routes import NAMES, routes
 from tavia.api.vips import Vips
-from tavia.cloud.local.client import LocalClient
 from tavia.cloud.protocols import Cloud, Networking
 from tavia.store.database import Database
 
@@ -40,8 +38,6 @@ def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
     app.req_options.strip_url_path_trailing_slash = True
     errors.register(app)
     _add_routes(app, conf, backend, cloud.networking)
-    if isinstance(cloud.networking, LocalClient):
-        local_network.add_routes(app, cloud.networking)
     return _layered(app, conf)
 
 
@@ -55,10 +51,7 @@ def _add_routes(app: falcon.App[Any, Any], conf: cfg.ConfigOpts, backend: Backen
     app.add_route("/", Versions(conf))
     app.add_route("/openapi.json", OpenApi(describe(table)))
     if conf.controller_worker.compute_driver != NOVA:
-        app.add_route("/network", NetworkVersions())
-        for word, handler in collections(networking).items():
-            app.add_route(f"/network/v2.0/{word}", handler)
-            app.add_route(f"/network/v2.0/{word}/{{object_id}}", handler, suffix="one")
+        local_network.add_routes(app, networking)
     if conf.api_settings.healthcheck_enabled:
         app.add_route("/healthcheck", HealthCheck(conf))
 

@@ -1,8 +1,9 @@
-"""Just enough of Neutron's API for ``openstack loadbalancer`` on one machine, where there is no Neutron.
+"""Just enough of Neutron's API for ``openstack loadbalancer`` where there is no Neutron: on one machine, in tests.
 
 The client asks Neutron which subnet, network or port ``--vip-subnet-id`` and its like name, and has no way around it
 (python-octaviaclient, ``osc/v2/utils.py``, ``get_resource_id``). ``tavia up`` points its ``network_endpoint_override``
-here. Read-only: ``tavia network`` makes and removes networks. The service adds these routes for the local cloud only.
+here. Read-only: ``tavia network`` makes and removes networks. The application adds these routes for every cloud but
+OpenStack's.
 """
 
 from __future__ import annotations
@@ -13,25 +14,30 @@ from typing import Any
 
 import falcon
 
-from tavia.cloud.local.client import LocalClient
-from tavia.cloud.protocols import Network, Port, Subnet
+from tavia.cloud.protocols import Network, Networking, NotFound, Port, Subnet
 
 PREFIX = "/network"
 
 Json = dict[str, Any]
 
 
-def add_routes(app: falcon.App[Any, Any], cloud: LocalClient) -> None:
-    """Serve ``cloud``'s networks, subnets and ports under :data:`PREFIX`."""
+def add_routes(app: falcon.App[Any, Any], networking: Networking) -> None:
+    """Serve a cloud's networks, subnets and ports under :data:`PREFIX`."""
+
+    def subnets() -> list[Json]:
+        ids = (subnet_id for network in networking.networks() for subnet_id in network.subnet_ids)
+        return [_subnet(networking.subnet(subnet_id)) for subnet_id in ids]
+
     app.add_route(PREFIX, Versions())
-    lists: Mapping[str, Callable[[], list[Json]]] = {
-        "networks": lambda: [_network(network) for network in cloud.networks()],
-        "subnets": lambda: [_subnet(subnet) for subnet in cloud.subnets()],
-        "ports": lambda: [_port(port) for port in cloud.ports()],
-    }
-    for collection, objects in lists.items():
-        app.add_route(f"{PREFIX}/v2.0/{collection}", Collection(collection, objects))
-        app.add_route(f"{PREFIX}/v2.0/{collection}/{{object_id}}", Item(collection, objects))
+    for collection in (
+        Collection(
+            "network", lambda: [_network(n) for n in networking.networks()], _by_id(networking.network, _network)
+        ),
+        Collection("subnet", subnets, _by_id(networking.subnet, _subnet)),
+        Collection("port", lambda: [_port(p) for p in networking.ports(frozenset())], _by_id(networking.port, _port)),
+    ):
+        app.add_route(f"{PREFIX}/v2.0/{collection.word}s", collection)
+        app.add_route(f"{PREFIX}/v2.0/{collection.word}s/{{object_id}}", collection, suffix="one")
 
 
 class Versions:
@@ -44,30 +50,35 @@ class Versions:
 
 
 class Collection:
-    """All objects of a kind that have what the query asks for."""
+    """All objects of a kind; ``one`` finds those with an id, ``every`` lists what there is."""
 
-    def __init__(self, name: str, objects: Callable[[], list[Json]]) -> None:
-        self._name = name
-        self._objects = objects
+    def __init__(self, word: str, every: Callable[[], list[Json]], one: Callable[[str], list[Json]]) -> None:
+        self.word = word
+        self._every = every
+        self._one = one
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Filtered by any attribute that is a plain value, as Neutron does."""
-        resp.media = {self._name: list(_matching(self._objects(), req.params))}
+        wanted = req.params.get("id")
+        objects = self._one(wanted) if isinstance(wanted, str) else self._every()
+        resp.media = {f"{self.word}s": list(_matching(objects, req.params))}
+
+    def on_get_one(self, req: falcon.Request, resp: falcon.Response, object_id: str) -> None:
+        """One object, by id; 404 when there is none."""
+        found = self._one(object_id)
+        if not found:
+            raise falcon.HTTPNotFound(description=f"{self.word} {object_id} could not be found")
+        resp.media = {self.word: found[0]}
 
 
-class Item:
-    """One object, by id."""
+def _by_id(find: Callable[[str], Any], show: Callable[[Any], Json]) -> Callable[[str], list[Json]]:
+    def one(object_id: str) -> list[Json]:
+        try:
+            return [show(find(object_id))]
+        except NotFound:
+            return []
 
-    def __init__(self, collection: str, objects: Callable[[], list[Json]]) -> None:
-        self._word = collection.removesuffix("s")
-        self._objects = objects
-
-    def on_get(self, req: falcon.Request, resp: falcon.Response, object_id: str) -> None:
-        """404 when there is none."""
-        for found in _matching(self._objects(), {"id": object_id}):
-            resp.media = {self._word: found}
-            return
-        raise falcon.HTTPNotFound(title=f"{self._word} {object_id} could not be found")
+    return one
 
 
 def _matching(objects: Iterable[Json], query: Mapping[str, str | list[str]]) -> Iterable[Json]:
