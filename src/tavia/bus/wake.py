@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 
@@ -19,6 +21,11 @@ def wake_workers(state_dir: Path) -> None:
         for listener in (state_dir / "wake").glob("*.sock"):
             with contextlib.suppress(OSError):
                 sender.sendto(b"", str(listener))
+
+
+def waker(state_dir: str | None) -> Callable[[], None]:
+    """:func:`wake_workers` for a configured state directory; nothing without one, workers poll."""
+    return partial(wake_workers, Path(state_dir)) if state_dir else lambda: None
 
 
 class Wakeups:

@@ -19,6 +19,10 @@ LOOP_LIMIT = 5
 """Automatic failovers of one load balancer in the guard's window from which no more are made."""
 
 
+SPENDING = (Action.REPLACE, Action.START)
+"""What spends from the threads."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """An amphora in trouble, with its verdict.
@@ -45,7 +49,7 @@ class Limits:
 
 
 def guard(candidates: Sequence[Candidate], *, amphorae: int, under_way: int, limits: Limits) -> Mapping[str, Verdict]:
-    """The verdict of each candidate as it may be acted on now: a replacement that must wait becomes HOLD, and says why.
+    """The verdict of each candidate as it may be acted on now: one that must wait becomes HOLD, and says why.
 
     ``amphorae`` is how many there are in all, ``under_way`` how many of this health manager's replacements have not
     ended. Proven deaths spend from the threads, but they are no silence. Pairs with no survivor go first, then single
@@ -55,27 +59,43 @@ def guard(candidates: Sequence[Candidate], *, amphorae: int, under_way: int, lim
     silent = sum(c.silent for c in candidates)
     free = max(0, limits.threads - under_way)
     decided = {c.amphora_id: c.verdict for c in candidates}
-    for candidate in _by_urgency(c for c in candidates if c.verdict.action is Action.REPLACE):
-        is_unexplained = candidate.verdict.code in UNEXPLAINED
-        if limits.threshold is not None and silent >= limits.threshold:
-            held = _held(
-                candidate, "failover-threshold", f"{silent} are silent, failover_threshold is {limits.threshold}"
-            )
-        elif is_unexplained and unexplained >= FEWEST_FOR_SHARE and unexplained > limits.share * amphorae:
-            held = _many_silent(unexplained, amphorae)
-        elif candidate.failovers >= LOOP_LIMIT:
-            held = _held(
-                candidate, "failover-loop", f"its load balancer failed over {candidate.failovers} times lately"
-            )
-        elif not free:
-            held = _held(
-                candidate, "failover-queue", f"{limits.threads} others are being replaced, see failover_threads"
-            )
-        else:
+    for candidate in _by_urgency(c for c in candidates if c.verdict.action in SPENDING):
+        objection = _threshold(candidate, silent, limits)
+        objection = objection or _share(candidate, unexplained, amphorae, limits)
+        objection = objection or _loop(candidate)
+        if objection is None and free:
             free -= 1
             continue
-        decided[candidate.amphora_id] = held
+        turn = f"{limits.threads} others are being replaced or started, see failover_threads"
+        decided[candidate.amphora_id] = objection or _held(candidate, Action.HOLD, "failover-queue", turn)
     return decided
+
+
+def _threshold(candidate: Candidate, silent: int, limits: Limits) -> Verdict | None:
+    if limits.threshold is None or silent < limits.threshold:
+        return None
+    why = f"{silent} amphorae are silent, failover_threshold is {limits.threshold}"
+    return _held(candidate, Action.ALARM, "failover-threshold", why)
+
+
+def _share(candidate: Candidate, unexplained: int, amphorae: int, limits: Limits) -> Verdict | None:
+    many = unexplained >= FEWEST_FOR_SHARE and unexplained > limits.share * amphorae
+    if not many or candidate.verdict.code not in UNEXPLAINED:
+        return None
+    return Verdict(
+        Seam.MGMT_NET,
+        "many-silent",
+        Action.ALARM,
+        f"{unexplained} of {amphorae} amphorae are silent at once and nothing explains it: the management network or "
+        "this controller is at fault, no amphora is replaced until fewer are silent (failover_share)",
+    )
+
+
+def _loop(candidate: Candidate) -> Verdict | None:
+    if candidate.failovers < LOOP_LIMIT:
+        return None
+    why = f"its load balancer failed over {candidate.failovers} times lately, which did not help"
+    return _held(candidate, Action.ALARM, "failover-loop", why)
 
 
 def _by_urgency(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -87,16 +107,6 @@ def _by_urgency(candidates: Iterable[Candidate]) -> list[Candidate]:
     return sorted(candidates, key=urgency)
 
 
-def _held(candidate: Candidate, code: str, why: str) -> Verdict:
-    sentence = f"{candidate.verdict.sentence}; it is not replaced yet: {why}"
-    return replace(candidate.verdict, action=Action.HOLD, code=code, sentence=sentence)
-
-
-def _many_silent(unexplained: int, amphorae: int) -> Verdict:
-    return Verdict(
-        Seam.MGMT_NET,
-        "many-silent",
-        Action.ALARM,
-        f"{unexplained} of {amphorae} amphorae are silent at once and nothing explains it: the management network or "
-        "this controller is at fault, no amphora is replaced until fewer are silent (failover_share)",
-    )
+def _held(candidate: Candidate, action: Action, code: str, why: str) -> Verdict:
+    sentence = f"{candidate.verdict.sentence}; nothing is done yet: {why}"
+    return replace(candidate.verdict, action=action, code=code, sentence=sentence)

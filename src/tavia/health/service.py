@@ -20,7 +20,7 @@ from tavia import cloud as clouds
 from tavia import config
 from tavia.amphora.client import AgentClient
 from tavia.amphora.protocol import AgentStatus
-from tavia.bus.wake import wake_workers
+from tavia.bus.wake import waker
 from tavia.diagnosis.guard import Limits
 from tavia.health.grace import Grace
 from tavia.health.inbox import Inbox, receive
@@ -129,7 +129,7 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
     database = open_database(conf.database.connection)
     with database.read() as conn:
         inbox = Inbox(options.heartbeat_key, liveness.last_orders(conn))
-    wake = _wake(conf)
+    wake = waker(conf.tavia.state_dir)
     cloud = clouds.connect(conf)
     tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
     witnesses = Witnesses(cloud.compute, _ask_agent(conf), tags, options.failover_threads)
@@ -174,12 +174,6 @@ def _bind(address: str, port: int, receive_buffer: int) -> socket.socket:
         message = f"[health_manager] bind_ip {address}, bind_port {port}: {error.strerror}"
         raise OSError(message) from error
     return sock
-
-
-def _wake(conf: cfg.ConfigOpts) -> Callable[[], None]:
-    if conf.tavia.state_dir:
-        return partial(wake_workers, Path(conf.tavia.state_dir))
-    return lambda: None
 
 
 def _ask_agent(conf: cfg.ConfigOpts) -> AskAgent:

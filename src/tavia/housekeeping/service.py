@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 from oslo_config import cfg
@@ -18,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tavia import cloud as clouds
 from tavia import config
-from tavia.bus.wake import wake_workers
+from tavia.bus.wake import waker
 from tavia.housekeeping.orphans import Orphans
 from tavia.housekeeping.resync import Resync
 from tavia.model.seams import SeamError
@@ -76,7 +75,7 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     options = conf.house_keeping
     database = open_database(conf.database.connection)
     orphans = Orphans(database, clouds.connect(conf), conf.tavia.orphan_grace, conf.host)
-    resync = Resync(database, conf.health_manager.heartbeat_timeout, _wake(conf))
+    resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf.tavia.state_dir))
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)
     certificates = partial(report_certificates, database, options.cert_expiry_buffer)
     return [
@@ -102,9 +101,3 @@ def report_certificates(database: Database, buffer: float) -> None:
         near = purge.certificates_near_expiry(conn, buffer)
     if near:
         LOG.warning("Certificates of these amphorae expire soon, fail them over: %s", ", ".join(near))
-
-
-def _wake(conf: cfg.ConfigOpts) -> Callable[[], None]:
-    if conf.tavia.state_dir:
-        return partial(wake_workers, Path(conf.tavia.state_dir))
-    return lambda: None

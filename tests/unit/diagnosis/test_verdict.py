@@ -1,0 +1,147 @@
+"""DESIGN section 6's table, row by row; and that unknown never proves anything."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tavia.diagnosis.evidence import Action, Evidence
+from tavia.diagnosis.verdict import verdict
+from tavia.model.seams import Seam
+
+SILENT = Evidence(heartbeats=False, agent_answers=False, server_exists=True, server_runs=True)
+
+TABLE = {
+    "compute gone, while it shows another server of ours": (
+        Evidence(heartbeats=False, server_exists=False, another_server_visible=True),
+        (Seam.BOOT, "server-gone", Action.REPLACE),
+    ),
+    "compute gone, but no other server of ours is visible: not proven, so what else is known decides": (
+        Evidence(heartbeats=False, server_exists=False, another_server_visible=False),
+        (Seam.CONTROL, "evidence-missing", Action.HOLD),
+    ),
+    "compute off": (
+        Evidence(heartbeats=False, server_exists=True, server_runs=False, agent_answers=False),
+        (Seam.BOOT, "server-off", Action.START),
+    ),
+    "compute off, started a moment ago": (
+        Evidence(heartbeats=False, server_exists=True, server_runs=False, started=True, starting=True),
+        (Seam.BOOT, "server-starting", Action.HOLD),
+    ),
+    "compute off again after it was started": (
+        Evidence(heartbeats=False, server_exists=True, server_runs=False, started=True),
+        (Seam.BOOT, "server-off-again", Action.REPLACE),
+    ),
+    "started, runs, and is still silent after a while": (
+        Evidence(heartbeats=False, server_exists=True, server_runs=True, agent_answers=False, started=True),
+        (Seam.BOOT, "silent", Action.REPLACE),
+    ),
+    "a task in progress, or its host disabled": (
+        Evidence(heartbeats=False, server_exists=True, server_busy=True, agent_answers=False),
+        (Seam.BOOT, "server-busy", Action.HOLD),
+    ),
+    "agent answers, heartbeats do not arrive": (
+        Evidence(heartbeats=False, agent_answers=True, server_exists=True, server_runs=True, serves=True),
+        (Seam.MGMT_NET, "heartbeats-lost", Action.ALARM),
+    ),
+    "heartbeats arrive, agent does not answer": (
+        Evidence(heartbeats=True, agent_answers=False, tls_fails=False),
+        (Seam.MGMT_NET, "agent-unreachable", Action.ALARM),
+    ),
+    "TLS fails for several amphorae": (
+        Evidence(
+            heartbeats=False, agent_answers=False, tls_fails=True, tls_fails_elsewhere=True, certificate_wrong=True
+        ),
+        (Seam.CONTROL, "tls-controller", Action.ALARM),
+    ),
+    "TLS fails for several amphorae, heartbeats arrive": (
+        Evidence(heartbeats=True, agent_answers=False, tls_fails=True, tls_fails_elsewhere=True),
+        (Seam.CONTROL, "tls-controller", Action.ALARM),
+    ),
+    "TLS fails for one, heartbeats arrive": (
+        Evidence(heartbeats=True, agent_answers=False, tls_fails=True, tls_fails_elsewhere=False),
+        (Seam.AGENT, "tls-amphora", Action.ALARM),
+    ),
+    "TLS fails for one, its certificate wrong, no heartbeats": (
+        Evidence(
+            heartbeats=False, agent_answers=False, tls_fails=True, tls_fails_elsewhere=False, certificate_wrong=True
+        ),
+        (Seam.AGENT, "certificate-wrong", Action.REPLACE),
+    ),
+    "TLS fails for one, because it refuses our certificate": (
+        Evidence(
+            heartbeats=False, agent_answers=False, tls_fails=True, tls_fails_elsewhere=False, certificate_wrong=False
+        ),
+        (Seam.CONTROL, "tls-unclear", Action.HOLD),
+    ),
+    "heartbeats arrive, HAProxy keeps failing": (
+        Evidence(heartbeats=True, agent_answers=True, serves=False),
+        (Seam.AGENT, "not-serving", Action.REPAIR),
+    ),
+    "heartbeats arrive, HAProxy keeps failing after the repair": (
+        Evidence(heartbeats=True, agent_answers=True, serves=False, repaired=True),
+        (Seam.AGENT, "still-not-serving", Action.REPLACE),
+    ),
+    "only the agent answers, HAProxy keeps failing": (
+        Evidence(heartbeats=False, agent_answers=True, serves=False, server_exists=True),
+        (Seam.AGENT, "not-serving", Action.REPAIR),
+    ),
+    "silent, its server runs, nothing explains it": (SILENT, (Seam.BOOT, "silent", Action.REPLACE)),
+    "silent to us, heard by its peer": (
+        Evidence(heartbeats=False, agent_answers=False, server_exists=True, peer_sees_it=True),
+        (Seam.MGMT_NET, "silent", Action.REPLACE),
+    ),
+    "silent, and compute could not be asked": (
+        Evidence(heartbeats=False, agent_answers=False),
+        (Seam.CONTROL, "evidence-missing", Action.HOLD),
+    ),
+    "silent, and its agent could not be asked": (
+        Evidence(heartbeats=False, server_exists=True, server_runs=True),
+        (Seam.CONTROL, "evidence-missing", Action.HOLD),
+    ),
+    "applied generation behind": (
+        Evidence(heartbeats=True, agent_answers=True, serves=True, behind=True),
+        (Seam.CONTROL, "behind", Action.CONVERGE),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_each_row_of_the_table_gives_its_verdict(row: str) -> None:
+    evidence, expected = TABLE[row]
+    found = verdict(evidence)
+    assert found is not None
+    assert (found.seam, found.code, found.action) == expected
+    assert found.sentence
+
+
+def test_an_amphora_that_is_heard_answers_and_serves_has_no_verdict() -> None:
+    assert verdict(Evidence(heartbeats=True, agent_answers=True, serves=True, behind=False)) is None
+
+
+FACTS = st.sampled_from([True, False, None])
+ANY_EVIDENCE = st.builds(Evidence, **{f.name: st.booleans() if f.type == "bool" else FACTS for f in fields(Evidence)})
+
+
+@given(ANY_EVIDENCE)
+def test_whoever_is_heard_is_never_replaced_unless_its_haproxy_stays_down(evidence: Evidence) -> None:
+    found = verdict(evidence)
+    if evidence.heartbeats and found and found.action is Action.REPLACE:
+        assert evidence.serves is False and evidence.repaired
+
+
+@given(ANY_EVIDENCE)
+def test_a_replacement_always_rests_on_a_known_failure_never_on_unknowns(evidence: Evidence) -> None:
+    found = verdict(evidence)
+    if found and found.action is Action.REPLACE:
+        proofs = (
+            evidence.server_exists is False and evidence.another_server_visible is True,
+            evidence.server_runs is False and evidence.started,
+            evidence.serves is False and evidence.repaired,
+            evidence.tls_fails is True and evidence.certificate_wrong is True and evidence.tls_fails_elsewhere is False,
+            evidence.heartbeats is False and evidence.agent_answers is False and evidence.server_exists is not None,
+        )
+        assert any(proofs)

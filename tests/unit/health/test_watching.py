@@ -1,0 +1,285 @@
+"""From silence to replacement, over a real database: evidence first, never too many, never twice, never in silence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet import TIMEOUT, Fleet
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tavia.amphora.client import TlsRefused
+from tavia.cloud.protocols import ServerStatus
+from tavia.diagnosis.guard import LOOP_LIMIT, Limits
+from tavia.health.grace import Grace
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import AmphoraStatus, Topology
+from tavia.store import intents, schema
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return Fleet.at(tmp_path)
+
+
+def fault(fleet: Fleet, amphora_id: str) -> str | None:
+    its = fleet.row(amphora_id).fault
+    return str(its["code"]) if its else None
+
+
+def test_a_silent_amphora_is_replaced_the_load_balancer_says_so_and_a_worker_is_woken(fleet: Fleet) -> None:
+    (amphora_id,), (other,) = fleet.add(), fleet.add()
+    fleet.silence(amphora_id)
+    before = fleet.loadbalancer(amphora_id)
+    fleet.watch().cycle()
+    after = fleet.loadbalancer(amphora_id)
+    assert fleet.marked() == [amphora_id]
+    assert fleet.row(amphora_id).replace_generation == after.generation == before.generation + 1
+    assert (after.provisioning_status, after.operating_status) == ("PENDING_UPDATE", "ERROR")
+    assert fleet.journal() == [("automatic-failover", "silent")]
+    assert fleet.wakes
+    assert fault(fleet, amphora_id) == "silent"
+    assert fleet.loadbalancer(other).operating_status == "ONLINE"
+
+
+def test_one_that_is_being_replaced_is_not_marked_again(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    watch = fleet.watch()
+    watch.cycle()
+    generation = fleet.loadbalancer(amphora_id).generation
+    watch.cycle()
+    fleet.watch().cycle()  # another health manager
+    assert fleet.loadbalancer(amphora_id).generation == generation
+    assert len(fleet.journal()) == 1
+
+
+def test_the_dead_half_of_a_pair_is_replaced_and_the_load_balancer_stays_online(fleet: Fleet) -> None:
+    dead, alive = fleet.add(Topology.ACTIVE_STANDBY)
+    fleet.silence(dead)
+    fleet.watch().cycle()
+    assert fleet.marked() == [dead]
+    assert fleet.loadbalancer(alive).operating_status == "ONLINE"
+
+
+def test_a_pair_of_which_both_are_dead_is_one_change(fleet: Fleet) -> None:
+    pair = fleet.add(Topology.ACTIVE_STANDBY)
+    fleet.silence(*pair)
+    generation = fleet.loadbalancer(pair[0]).generation
+    fleet.watch().cycle()
+    assert sorted(fleet.marked()) == sorted(pair)
+    assert fleet.loadbalancer(pair[0]).generation == generation + 1
+    assert fleet.loadbalancer(pair[0]).operating_status == "ERROR"
+
+
+def test_who_answers_on_9443_is_never_replaced_the_alarm_is_said_once_and_cleared(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    fleet.answering[amphora_id] = True
+    watch = fleet.watch()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watch.cycle()
+    assert fleet.marked() == []
+    assert fault(fleet, amphora_id) == "heartbeats-lost"
+    assert fleet.row(amphora_id).fault["seam"] == "mgmt-net"
+    assert fleet.journal() == [("amphora-alarm", "heartbeats-lost")]
+    assert len([r for r in caplog.records if amphora_id in r.getMessage()]) == 1
+    fleet.heard(amphora_id)
+    watch.cycle()
+    assert fault(fleet, amphora_id) is None
+
+
+def test_an_amphora_that_never_sent_a_heartbeat_gets_a_timeout_from_when_it_serves(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.heard(amphora_id)
+    fleet.database.write(lambda conn: conn.execute(schema.amphora_health.delete()))
+    watch = fleet.watch()
+    watch.cycle()
+    assert fleet.marked() == []
+    fleet.clock.now += TIMEOUT
+    watch.cycle()
+    assert fleet.marked() == [amphora_id]
+
+
+def test_a_server_that_is_gone_while_others_are_visible_is_replaced_also_amid_many_silences(fleet: Fleet) -> None:
+    silent = [fleet.add()[0] for _ in range(4)]
+    (gone,) = fleet.add()
+    fleet.silence(*silent, gone)
+    fleet.cloud.delete(fleet.row(gone).compute_id)
+    fleet.watch().cycle()
+    assert fleet.marked() == [gone]
+    assert {fault(fleet, i) for i in silent} == {"many-silent"}
+
+
+def test_when_every_server_is_gone_the_credentials_may_be_wrong_and_nothing_is_proven(fleet: Fleet) -> None:
+    amphorae = [fleet.add()[0] for _ in range(3)]
+    fleet.silence(*amphorae)
+    for amphora_id in amphorae:
+        fleet.cloud.delete(fleet.row(amphora_id).compute_id)
+    fleet.watch().cycle()
+    assert fleet.marked() == []
+
+
+def test_a_server_that_is_off_is_started_once_then_replaced(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    server_id = fleet.row(amphora_id).compute_id
+    fleet.cloud.power_off(server_id)
+    watch = fleet.watch()
+    watch.cycle()
+    server = fleet.cloud.server(server_id)
+    assert server and server.status is ServerStatus.ACTIVE
+    watch.cycle()
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([], "server-starting")
+    fleet.cloud.power_off(server_id)
+    fleet.clock.now += TIMEOUT
+    watch.cycle()
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([amphora_id], "server-off-again")
+
+
+def test_while_compute_cannot_be_asked_nobody_is_replaced(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise SeamError(Seam.CONTROL, "compute-away", "no answer")
+
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    with monkeypatch.context() as away:
+        away.setattr(fleet.cloud, "servers", refuse)
+        away.setattr(fleet.cloud, "server", refuse)
+        fleet.watch().cycle()
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([], "evidence-missing")
+    fleet.watch().cycle()
+    assert fleet.marked() == [amphora_id]
+
+
+def test_haproxy_that_stays_down_is_pushed_again_then_replaced(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.answering[amphora_id] = False
+    fleet.heard(amphora_id, haproxy_up=False)
+    watch = fleet.watch()
+    watch.cycle()
+    assert fault(fleet, amphora_id) is None  # the agent restarts it within a second: look again later
+    fleet.clock.now += TIMEOUT
+    watch.cycle()
+    assert (fleet.row(amphora_id).applied_hash, fleet.loadbalancer(amphora_id).due_at) == (None, 0)
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([], "not-serving")
+    fleet.clock.now += TIMEOUT
+    watch.cycle()
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([amphora_id], "still-not-serving")
+
+
+def test_tls_that_fails_with_one_alone_because_of_its_certificate_is_that_ones_fault(fleet: Fleet) -> None:
+    (ill,), (well,) = fleet.add(), fleet.add()
+    fleet.silence(ill)
+    fleet.answering[well] = True
+    fleet.refusing[ill] = TlsRefused("controller", "certificate has expired")
+    fleet.watch().cycle()
+    assert (fleet.marked(), fault(fleet, ill)) == ([ill], "certificate-wrong")
+
+
+def test_tls_that_fails_with_a_healthy_one_too_is_our_own_fault(fleet: Fleet) -> None:
+    (ill,), (well,) = fleet.add(), fleet.add()
+    fleet.silence(ill)
+    for amphora_id in (ill, well):
+        fleet.refusing[amphora_id] = TlsRefused("controller", "unknown authority")
+    fleet.watch().cycle()
+    assert (fleet.marked(), fault(fleet, ill)) == ([], "tls-controller")
+
+
+def test_one_heard_again_while_the_witnesses_were_asked_is_spared(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    ask = fleet._ask
+
+    def ask_slowly(amphora_id: str, address: str) -> Any:
+        fleet.heard(amphora_id)
+        return ask(amphora_id, address)
+
+    monkeypatch.setattr(fleet, "_ask", ask_slowly)
+    watch = fleet.watch()
+    watch.cycle()
+    assert fleet.marked() == []
+    watch.cycle()
+    assert fault(fleet, amphora_id) is None
+
+
+def test_nobody_fails_over_in_the_grace_and_everybody_is_looked_at_after_it(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    grace = Grace(30.0, longest_gap=1e9, clock=fleet.clock)
+    watch = fleet.watch(grace=grace)
+    watch.cycle()
+    fleet.clock.now += 31
+    grace.disturbed()
+    watch.cycle()
+    assert (fleet.marked(), fleet.journal()) == ([], [])
+    fleet.clock.now += 31
+    watch.cycle()
+    assert fleet.marked() == [amphora_id]
+
+
+def test_many_silences_resume_alone_once_the_network_is_back(fleet: Fleet) -> None:
+    amphorae = [fleet.add()[0] for _ in range(6)]
+    fleet.silence(*amphorae)
+    watch = fleet.watch()
+    watch.cycle()
+    assert fleet.marked() == []
+    for amphora_id in amphorae[1:]:
+        fleet.heard(amphora_id)
+    watch.cycle()
+    assert fleet.marked() == amphorae[:1]
+    assert {fault(fleet, i) for i in amphorae[1:]} == {None}
+
+
+def test_a_load_balancer_that_fails_over_again_and_again_is_left_alone_with_an_alarm(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    for _ in range(LOOP_LIMIT):
+        fleet.silence(amphora_id)
+        fleet.watch().cycle()
+        assert fleet.marked() == [amphora_id]
+        fleet.change(amphora_id, replace_generation=None)  # stands for the replacement that fell silent as well
+    fleet.watch().cycle()
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([], "failover-loop")
+
+
+def test_replacements_under_way_take_up_threads_until_they_have_taken_over(fleet: Fleet) -> None:
+    amphorae = [fleet.add()[0] for _ in range(2)]
+    fleet.silence(*amphorae)
+    watch = fleet.watch(Limits(threads=1, share=1.0))
+    watch.cycle()
+    watch.cycle()
+    (first,) = fleet.marked()
+    fleet.change(first, status=AmphoraStatus.DELETED)
+    watch.cycle()
+    assert sorted(fleet.marked()) == sorted(amphorae)
+
+
+def test_a_load_balancer_that_is_being_deleted_is_left_to_its_deletion(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    fleet.database.write(lambda conn: intents.begin_delete(conn, fleet.row(amphora_id).loadbalancer_id))
+    fleet.watch().cycle()
+    assert (fleet.marked(), fleet.journal()) == ([], [])
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(healthy=st.integers(0, 12), silent=st.integers(0, 12), threads=st.integers(1, 4))
+def test_however_many_fall_silent_at_once_no_more_are_replaced_than_allowed(
+    tmp_path: Path, healthy: int, silent: int, threads: int
+) -> None:
+    fleet = Fleet.at(tmp_path)
+    amphorae = [fleet.add()[0] for _ in range(healthy + silent)]
+    fleet.silence(*amphorae[:silent])
+    watch = fleet.watch(Limits(threads=threads, share=0.2))
+    for _ in range(3):
+        watch.cycle()
+    storm = silent >= 3 and silent > 0.2 * (healthy + silent)
+    assert len(fleet.marked()) == (0 if storm else min(silent, threads))
