@@ -169,7 +169,7 @@ def api_answers(embedded: Embedded) -> bool:
     """Whether the API's own health check passes."""
     with suppress(urllib3.exceptions.HTTPError):
         answer = urllib3.request("GET", f"{embedded.api_url}/healthcheck", timeout=2.0, retries=False)
-        return answer.status == HTTPStatus.OK
+        return answer.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT)
     return False
 
 
