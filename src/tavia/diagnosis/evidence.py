@@ -16,7 +16,8 @@ class Evidence:
     """The facts about one amphora; what nobody looked at stays unknown.
 
     ``heartbeats``: they arrive. ``behind``: it runs an older generation than it should. ``serves``: its HAProxy runs.
-    ``repaired``: a repair in place was tried for this trouble already. ``agent_answers``: on 9443, with our TLS.
+    ``repaired``: a repair in place was tried for this trouble; ``repairing``: so lately that it may still help.
+    ``agent_answers``: on 9443, with our TLS.
     ``tls_fails``: 9443 is open, the handshake is refused; ``certificate_wrong``: because the amphora's certificate has
     expired or is not its own; ``tls_fails_elsewhere``: for other amphorae too, seen from here.
     ``server_exists``, ``server_runs``, ``server_busy`` (a task is in progress, or its host is disabled): compute's
@@ -29,6 +30,7 @@ class Evidence:
     behind: Fact = None
     serves: Fact = None
     repaired: bool = False
+    repairing: bool = False
     agent_answers: Fact = None
     tls_fails: Fact = None
     certificate_wrong: Fact = None

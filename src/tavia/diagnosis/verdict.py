@@ -68,6 +68,9 @@ CERTIFICATE_WRONG = Verdict(
 NOT_SERVING = Verdict(
     Seam.AGENT, "not-serving", Action.REPAIR, "its agent runs but its HAProxy does not: its bundle is pushed again"
 )
+REPAIRING = Verdict(
+    Seam.AGENT, "repairing", Action.HOLD, "its HAProxy does not run; its bundle was pushed again, which may still help"
+)
 STILL_NOT_SERVING = Verdict(
     Seam.AGENT,
     "still-not-serving",
@@ -118,7 +121,7 @@ def _of_one_heard(e: Evidence) -> Verdict | None:
         (e.tls_fails and e.tls_fails_elsewhere, TLS_CONTROLLER),
         (e.tls_fails, TLS_AMPHORA),
         (e.agent_answers is False, AGENT_UNREACHABLE),
-        (e.serves is False, STILL_NOT_SERVING if e.repaired else NOT_SERVING),
+        (e.serves is False, _not_serving(e)),
         (e.behind, BEHIND),
     )
     return next((found for applies, found in rows if applies), None)
@@ -132,7 +135,7 @@ def _of_one_silent(e: Evidence) -> Verdict:
         (e.server_busy, SERVER_BUSY),
         (e.starting and not e.agent_answers, SERVER_STARTING),
         (e.server_runs is False, SERVER_OFF_AGAIN if e.started else SERVER_OFF),
-        (e.agent_answers and e.serves is False, STILL_NOT_SERVING if e.repaired else NOT_SERVING),
+        (e.agent_answers and e.serves is False, _not_serving(e)),
         (e.agent_answers, HEARTBEATS_LOST),
         (e.tls_fails and e.tls_fails_elsewhere, TLS_CONTROLLER),
         (e.tls_fails, CERTIFICATE_WRONG if its_own_fault else TLS_UNCLEAR),
@@ -140,3 +143,9 @@ def _of_one_silent(e: Evidence) -> Verdict:
         (e.peer_sees_it, SILENT_TO_US),
     )
     return next((found for applies, found in rows if applies), SILENT)
+
+
+def _not_serving(e: Evidence) -> Verdict:
+    if e.repairing:
+        return REPAIRING
+    return STILL_NOT_SERVING if e.repaired else NOT_SERVING

@@ -53,7 +53,9 @@ class Repairs:
         still_in_trouble: Callable[[], set[str]],
     ) -> list[Order]:
         """Returns what was done. ``still_in_trouble`` is asked right before something is. Raises database errors."""
-        self._database.write(lambda conn: self._say(conn, orders, recovered))
+        news = [o for o in orders if not o.amphora.fault or o.amphora.fault["code"] != o.verdict.code]
+        if news or recovered:
+            self._database.write(lambda conn: self._say(conn, news, recovered))
         active = [o for o in orders if o.verdict.action in (Action.REPLACE, Action.START, Action.REPAIR)]
         if not active:
             return []
@@ -70,27 +72,23 @@ class Repairs:
         self._wake()
         return done
 
-    def _say(self, conn: Connection, orders: Sequence[Order], recovered: Sequence[Troubled]) -> None:
+    def _say(self, conn: Connection, news: Sequence[Order], recovered: Sequence[Troubled]) -> None:
         for amphora in recovered:
             liveness.set_fault(conn, amphora.id, None)
-        for order in orders:
-            amphora, found = order.amphora, order.verdict
-            if amphora.fault and amphora.fault["code"] == found.code:
-                continue
+        for order in news:
+            found = order.verdict
             since = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
-            fault = Fault(
-                code=found.code, seam=found.seam, message=f"Amphora {amphora.id}: {found.sentence}", since=since
-            )
-            liveness.set_fault(conn, amphora.id, fault)
+            fault = Fault(code=found.code, seam=found.seam, message=found.sentence, since=since)
+            liveness.set_fault(conn, order.amphora.id, fault)
             if found.action is not Action.REPLACE:
-                self._journal(conn, order, f"amphora-{found.action}")
+                self._journal(conn, f"amphora-{found.action}", [order])
 
-    def _journal(self, conn: Connection, order: Order, what: str) -> None:
-        failure = SeamError(
-            order.verdict.seam, order.verdict.code, f"amphora {order.amphora.id}: {order.verdict.sentence}"
-        )
-        journal.event(conn, loadbalancer_id=order.amphora.loadbalancer_id, what=what, failure=failure, host=self._host)
-        LOG.warning("%s of load balancer %s: %s", what, order.amphora.loadbalancer_id, failure)
+    def _journal(self, conn: Connection, what: str, orders: Sequence[Order]) -> None:
+        loadbalancer_id, first = orders[0].amphora.loadbalancer_id, orders[0].verdict
+        reason = "; ".join(f"amphora {order.amphora.id}: {order.verdict.sentence}" for order in orders)
+        failure = SeamError(first.seam, first.code, reason)
+        journal.event(conn, loadbalancer_id=loadbalancer_id, what=what, failure=failure, host=self._host)
+        LOG.warning("%s of load balancer %s: %s", what, loadbalancer_id, failure)
 
     def _replaced(self, orders: Sequence[Order]) -> Iterator[Order]:
         """Those whose replacement we asked for: one transaction for each load balancer."""
@@ -113,8 +111,7 @@ class Repairs:
         if not any(order.survivors for order in orders):
             dead = {loadbalancer_id: OperatingStatus.ERROR}
             liveness.set_operating_statuses(conn, LoadBalancer, dead)
-        for order in orders:
-            self._journal(conn, order, liveness.AUTOMATIC_FAILOVER)
+        self._journal(conn, liveness.AUTOMATIC_FAILOVER, orders)
 
     def _start(self, order: Order) -> None:
         try:

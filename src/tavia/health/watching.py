@@ -151,7 +151,8 @@ class Watch:
         return Evidence(
             heartbeats=not silent,
             serves=None if silent else amphora.haproxy_up,
-            repaired=history.repaired is not None and now - history.repaired >= self._timeout,
+            repaired=history.repaired is not None,
+            repairing=history.repaired is not None and now - history.repaired < self._timeout,
             started=history.started is not None,
             starting=history.started is not None and now - history.started < self._timeout,
             peer_sees_it=peer_words[0] if len(peer_words) == 1 else None,
@@ -166,5 +167,5 @@ class Watch:
                 self._replacing[order.amphora.id] = now
             elif order.verdict.action is Action.START:
                 history.started = now
-            elif order.verdict.action is Action.REPAIR and history.repaired is None:
+            elif order.verdict.action is Action.REPAIR:
                 history.repaired = now

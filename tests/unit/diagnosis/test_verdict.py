@@ -85,6 +85,10 @@ TABLE = {
         Evidence(heartbeats=True, agent_answers=True, serves=False, repaired=True),
         (Seam.AGENT, "still-not-serving", Action.REPLACE),
     ),
+    "heartbeats arrive, HAProxy was repaired a moment ago": (
+        Evidence(heartbeats=True, agent_answers=True, serves=False, repaired=True, repairing=True),
+        (Seam.AGENT, "repairing", Action.HOLD),
+    ),
     "only the agent answers, HAProxy keeps failing": (
         Evidence(heartbeats=False, agent_answers=True, serves=False, server_exists=True),
         (Seam.AGENT, "not-serving", Action.REPAIR),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleet import TIMEOUT, Fleet
+from fleet import TIMEOUT, Fleet, counted_statements
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -73,6 +73,7 @@ def test_a_pair_of_which_both_are_dead_is_one_change(fleet: Fleet) -> None:
     assert sorted(fleet.marked()) == sorted(pair)
     assert fleet.loadbalancer(pair[0]).generation == generation + 1
     assert fleet.loadbalancer(pair[0]).operating_status == "ERROR"
+    assert fleet.journal() == [("automatic-failover", "silent")]
 
 
 def test_who_answers_on_9443_is_never_replaced_the_alarm_is_said_once_and_cleared(
@@ -90,6 +91,9 @@ def test_who_answers_on_9443_is_never_replaced_the_alarm_is_said_once_and_cleare
     assert fleet.row(amphora_id).fault["seam"] == "mgmt-net"
     assert fleet.journal() == [("amphora-alarm", "heartbeats-lost")]
     assert len([r for r in caplog.records if amphora_id in r.getMessage()]) == 1
+    with counted_statements(fleet.database) as statements:
+        watch.cycle()
+    assert not [s for s in statements if s.startswith(("BEGIN IMMEDIATE", "UPDATE", "INSERT"))]
     fleet.heard(amphora_id)
     watch.cycle()
     assert fault(fleet, amphora_id) is None
@@ -169,6 +173,9 @@ def test_haproxy_that_stays_down_is_pushed_again_then_replaced(fleet: Fleet) -> 
     watch.cycle()
     assert (fleet.row(amphora_id).applied_hash, fleet.loadbalancer(amphora_id).due_at) == (None, 0)
     assert (fleet.marked(), fault(fleet, amphora_id)) == ([], "not-serving")
+    fleet.change(amphora_id, applied_hash="h")
+    watch.cycle()
+    assert (fleet.row(amphora_id).applied_hash, fault(fleet, amphora_id)) == ("h", "repairing")
     fleet.clock.now += TIMEOUT
     watch.cycle()
     assert (fleet.marked(), fault(fleet, amphora_id)) == ([amphora_id], "still-not-serving")
