@@ -49,7 +49,8 @@ class Amphora:
         while resumed is not None and self.bundle is resumed:
             try:
                 async with self._lock:
-                    await self._put_in_force(None, resumed)
+                    await self._plug((), resumed.interfaces)
+                    await self._put_in_force(resumed)
                 self.fault = None
                 return
             except SeamError as error:
@@ -68,10 +69,10 @@ class Amphora:
             old = self.bundle
             if old and old.fence.refuses(bundle.fence):
                 raise FenceRefused(old.fence)
-            await self._check(old, bundle)
+            await self._check_and_plug(old, bundle)
             self._store(bundle)
             try:
-                action = await self._put_in_force(old, bundle)
+                action = await self._put_in_force(bundle)
             except BundleRefused:
                 await self._go_back(bundle, old)
                 raise
@@ -80,7 +81,7 @@ class Amphora:
         LOG.info("generation %d is in force, HAProxy: %s", bundle.generation, action)
         return Applied(action=action, hash=bundle.hash)
 
-    async def _check(self, old: Bundle | None, new: Bundle) -> None:
+    async def _check_and_plug(self, old: Bundle | None, new: Bundle) -> None:
         if "haproxy.cfg" in new.files:
             await self.haproxy.check(new.files["haproxy.cfg"])
         # keepalived refuses interfaces that don't exist yet, so they come before its check.
@@ -92,19 +93,19 @@ class Amphora:
                 await self._plug(new.interfaces, _interfaces(old))
                 raise
 
-    async def _put_in_force(self, old: Bundle | None, new: Bundle) -> Action:
-        await self._plug(_interfaces(old), new.interfaces)
-        action = await self.haproxy.converge(new.files.get("haproxy.cfg"))
-        await self.keepalived.converge(new.files.get("keepalived.conf"))
+    async def _put_in_force(self, bundle: Bundle) -> Action:
+        """The programs; the interfaces are plugged already."""
+        action = await self.haproxy.converge(bundle.files.get("haproxy.cfg"))
+        await self.keepalived.converge(bundle.files.get("keepalived.conf"))
         return action
 
     async def _go_back(self, refused: Bundle, old: Bundle | None) -> None:
         self._store(old)
+        await self._plug(refused.interfaces, _interfaces(old))
         if old is not None:
-            await self._put_in_force(refused, old)
-            return
-        await self._plug(refused.interfaces, ())
-        await self.haproxy.converge(None)
+            await self._put_in_force(old)
+        else:
+            await self.haproxy.converge(None)
 
     async def _plug(self, old: tuple[Interface, ...], new: tuple[Interface, ...]) -> None:
         vips = await interfaces.converge(old, new)

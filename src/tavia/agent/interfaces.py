@@ -46,10 +46,11 @@ async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[t
     Returns the VIPs that were added, (interface, address) each. Raises AgentFailed: interface-missing when a MAC
     address is not there (yet), interface-failed with what ``ip`` said.
     """
-    links = await _shown("addr")
+    links, routes = await _shown("-batch", "-", stdin="addr show\nroute show\n")
+    if any(":" in hop for each in (*old, *new) for _, hop in each.routes):
+        routes += (await _shown("-6", "route", "show"))[0]
     if missing := sorted({each.mac.lower() for each in new} - {link.get("address", "") for link in links}):
         raise AgentFailed("interface-missing", f"no interface has the MAC address {', '.join(missing)}")
-    routes = await _shown("route") + await _shown("-6", "route")
     if commands := list(batch(links, routes, old, new)):
         LOG.info("interfaces: %s", "; ".join(commands))
         done = await run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
@@ -75,19 +76,26 @@ def batch(links: Links, routes: Links, old: Sequence[Interface], new: Sequence[I
     by_mac = {link.get("address", ""): link for link in links}
     wanted = {each.mac.lower(): each for each in new}
     yield from _renames(links, wanted)
-    for interface in old:
-        link, kept = by_mac.get(interface.mac.lower()), wanted.get(interface.mac.lower())
-        if link is None or (kept and kept.name != link["ifname"]):
-            continue  # gone, or new under its old MAC address: nothing of ours is on it
-        name = link["ifname"]
-        keep = {ip_interface(a) for a in (*kept.addresses, *kept.vips)} if kept else set()
-        there = {ip_interface(address) for address in _addresses(link)}
-        stale = {ip_interface(a) for a in (*interface.addresses, *interface.vips)} & there - keep
-        yield from (f"addr del {address} dev {name}" for address in sorted(stale, key=str))
-        gone = set(interface.routes) - set(kept.routes if kept else ())
-        yield from (f"route del {d} via {hop} dev {name}" for d, hop in sorted(gone) if _routed(routes, d, hop))
+    removals = [command for each in old for command in _removals(by_mac, routes, each, wanted.get(each.mac.lower()))]
+    yield from removals
     for interface in new:
-        yield from _configured(by_mac[interface.mac.lower()], routes, interface)
+        # With an address the kernel takes the routes that need it, so all are set again.
+        yield from _configured(by_mac[interface.mac.lower()], [] if removals else routes, interface)
+
+
+def _removals(
+    by_mac: dict[str, dict[str, Any]], routes: Links, old: Interface, kept: Interface | None
+) -> Iterator[str]:
+    link = by_mac.get(old.mac.lower())
+    if link is None or (kept and kept.name != link["ifname"]):
+        return  # gone, or new under its old MAC address: nothing of ours is on it
+    for destination, hop in sorted(set(old.routes) - set(kept.routes if kept else ())):
+        if _routed(routes, destination, hop):
+            yield f"route del {destination} via {hop} dev {link['ifname']}"
+    there = {ip_interface(address) for address in _addresses(link)}
+    keep = {ip_interface(address) for address in (*kept.addresses, *kept.vips)} if kept else set()
+    stale = {ip_interface(address) for address in (*old.addresses, *old.vips)} & there - keep
+    yield from (f"addr del {address} dev {link['ifname']}" for address in sorted(stale, key=str))
 
 
 def _renames(links: Links, wanted: dict[str, Interface]) -> Iterator[str]:
@@ -153,9 +161,9 @@ def _plain(address: str) -> str:
     return address.partition("/")[0]
 
 
-async def _shown(*words: str) -> Links:
-    done = await run("ip", "-j", *words, "show")
+async def _shown(*words: str, stdin: str = "") -> list[Links]:
+    """What ``ip -j`` shows, a list for each of its commands."""
+    done = await run("ip", "-j", *words, stdin=stdin)
     if done.code != 0:
         raise AgentFailed("interface-failed", done.output.strip())
-    shown: Links = json.loads(done.output or "[]")
-    return shown
+    return [json.loads(line) for line in done.output.splitlines()]

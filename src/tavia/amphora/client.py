@@ -29,6 +29,8 @@ from tavia.model.seams import Seam, SeamError
 __all__ = ["AgentClient", "AgentFailed", "BundleRefused", "FenceRefused", "TlsRefused", "Unreachable"]
 
 OK = 200
+REFUSAL_SECONDS = 1.0
+"""Within this time after the handshake an agent has refused us if it is going to."""
 ERRNO_CODES: dict[type[OSError], str] = {
     ConnectionRefusedError: "agent-connect-refused",
     ConnectionResetError: "agent-connection-reset",
@@ -129,14 +131,14 @@ class AgentClient:
         match error:
             case HTTPSError():
                 return self._tls_refused(cause)
+            case NewConnectionError():  # before the next, which it is a kind of
+                return self._unreachable(error.__cause__ or error)
             case ConnectTimeoutError():
                 return Unreachable("agent-timeout", f"{self._where}: no connection in {self._connect_timeout} s")
             case ReadTimeoutError():
                 return Unreachable("agent-answer-timeout", f"{self._where} took the connection and answers nothing")
-            case NewConnectionError():
-                return self._unreachable(error.__cause__ or error)
             case ProtocolError():
-                return self._alert() or self._unreachable(cause)
+                return self._closed(cause)
             case _:
                 return Unreachable("agent-connection-failed", f"{self._where}: {error}")
 
@@ -147,26 +149,30 @@ class AgentClient:
 
     def _tls_refused(self, cause: BaseException) -> SeamError:
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return Unreachable("agent-connection-reset", f"{self._where}: {cause}")
+            return self._closed(cause)
         by = "amphora" if _is_alert(cause) else "controller"
         return TlsRefused(by, f"{self._where}: the {by} refuses the other's certificate or TLS: {cause}")
 
-    def _alert(self) -> SeamError | None:
-        """Whether a broken connection was the amphora's refusal of our certificate.
+    def _closed(self, cause: BaseException) -> SeamError:
+        """A broken connection, which may be the amphora's refusal of our certificate.
 
-        With TLS 1.3 its alert comes after our handshake and may be lost to a reset when our request is under way. So
-        ask again without a request.
+        With TLS 1.3 the refusal comes after our handshake, and its alert may be lost. So connect again and ask nothing:
+        an agent that trusts us waits for a request.
         """
         try:
             with (
                 socket.create_connection(self._address, self._connect_timeout) as connection,
                 self._context.wrap_socket(connection) as tls,
             ):
-                tls.settimeout(min(self._connect_timeout, 1.0))
+                tls.settimeout(REFUSAL_SECONDS)
                 tls.recv(1)
+        except TimeoutError:
+            return self._unreachable(cause)
         except OSError as error:
-            return self._tls_refused(error) if _is_alert(error) else None
-        return None
+            if not _is_alert(error) and not isinstance(error, ConnectionResetError | ssl.SSLEOFError):
+                return self._unreachable(cause)
+            cause = error
+        return TlsRefused("amphora", f"{self._where}: it ends the connection after the handshake: {cause}")
 
 
 def _is_alert(error: BaseException) -> bool:
