@@ -12,8 +12,11 @@ from rich.console import Console
 from tavia.cli import report
 from tavia.cli.embedded import Embedded
 from tavia.cli.progress import step, wait_until
-from tavia.cli.up import STOP_TIMEOUT, locked
+from tavia.cli.up import locked
 from tavia.cloud import local
+
+STOP_TIMEOUT = 15.0
+"""Seconds for the services to end by themselves; a worker needs them to give its leases back."""
 
 
 def down(embedded: Embedded, console: Console) -> None:
