@@ -1,0 +1,43 @@
+"""A wake-up ends a worker's wait at once; losing one costs nothing but the poll interval."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from tavia.bus.wake import Wakeups, wake_workers
+
+
+def test_a_waiting_worker_is_woken(tmp_path: Path) -> None:
+    wakeups = Wakeups(tmp_path)
+    threading.Timer(0.05, wake_workers, [tmp_path]).start()
+    began = time.monotonic()
+    wakeups.wait(20.0)
+    assert time.monotonic() - began < 10.0
+    wakeups.close()
+
+
+def test_wakeups_that_came_meanwhile_are_one(tmp_path: Path) -> None:
+    wakeups = Wakeups(tmp_path)
+    for _ in range(3):
+        wake_workers(tmp_path)
+    wakeups.wait(20.0)
+    began = time.monotonic()
+    wakeups.wait(0.05)
+    assert time.monotonic() - began >= 0.05
+    wakeups.close()
+
+
+def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
+    wake_workers(tmp_path)
+    (tmp_path / "wake").mkdir()
+    (tmp_path / "wake" / "1.sock").touch()
+    wake_workers(tmp_path)
+
+
+def test_a_worker_that_does_not_read_blocks_nobody(tmp_path: Path) -> None:
+    wakeups = Wakeups(tmp_path)
+    for _ in range(2000):
+        wake_workers(tmp_path)
+    wakeups.close()

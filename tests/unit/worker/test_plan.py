@@ -1,0 +1,255 @@
+"""plan(): rows and facts in, one answer out. Each case is one situation of a load balancer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tavia.model.resources import Amphora, LoadBalancer
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import AmphoraStatus, Role, Topology
+from tavia.model.tree import Tree
+from tavia.store.rows import utcnow
+from tavia.worker.plan import Answer, Commit, Converged, Do, Facts, Kind, Removed, Step, Wait, plan
+
+SINGLE, PAIR = Topology.SINGLE, Topology.ACTIVE_STANDBY
+MASTER, BACKUP, STANDALONE = Role.MASTER, Role.BACKUP, Role.STANDALONE
+GENERATION = 5
+SILENCE = SeamError(Seam.MGMT_NET, "agent-timeout", "no answer")
+
+
+def amphora(name: str, role: Role, **values: Any) -> Amphora:
+    """One that serves, at the generation and hash that are wanted, unless told otherwise."""
+    defaults: dict[str, Any] = {
+        "status": AmphoraStatus.ALLOCATED,
+        "vrrp_port_id": "port",
+        "compute_id": "server",
+        "applied_generation": GENERATION,
+        "applied_hash": "wanted",
+    }
+    return Amphora(id=name, role=role, created_at=utcnow(), **(defaults | values))
+
+
+def booting(name: str, role: Role, **values: Any) -> Amphora:
+    return amphora(name, role, status=AmphoraStatus.BOOTING, applied_generation=0, applied_hash=None, **values)
+
+
+def fresh(name: str, role: Role) -> Amphora:
+    return booting(name, role, vrrp_port_id=None, compute_id=None)
+
+
+def tree(topology: Topology, *amphorae: Amphora, **values: Any) -> Tree:
+    loadbalancer = LoadBalancer(
+        id="lb", project_id="p", created_at=utcnow(), topology=topology, generation=GENERATION, vip_port_id="vip"
+    )
+    return Tree(loadbalancer=replace(loadbalancer, **values), amphorae=amphorae)
+
+
+def answer(situation: Tree, **facts: Any) -> Answer:
+    wanted = {a.id: "wanted" for a in situation.amphorae}
+    return plan(situation, Facts(**facts), wanted)
+
+
+def do(*steps: tuple[Kind, str]) -> Do:
+    return Do(tuple(Step(kind, subject) for kind, subject in steps))
+
+
+DONE = {"committed_generation": GENERATION}
+
+CASES: list[tuple[str, Answer, Answer]] = [
+    ("nothing yet: a row for each role", answer(tree(SINGLE)), do((Kind.CREATE_AMPHORA, STANDALONE))),
+    (
+        "a pair is created together",
+        answer(tree(PAIR)),
+        do((Kind.CREATE_AMPHORA, MASTER), (Kind.CREATE_AMPHORA, BACKUP)),
+    ),
+    ("a row without ports", answer(tree(SINGLE, fresh("a", STANDALONE))), do((Kind.MAKE_PORTS, "a"))),
+    (
+        "ports without a server",
+        answer(tree(SINGLE, booting("a", STANDALONE, compute_id=None))),
+        do((Kind.BOOT_SERVER, "a")),
+    ),
+    ("a server that boots", answer(tree(SINGLE, booting("a", STANDALONE))), do((Kind.AWAIT_AGENT, "a"))),
+    (
+        "an agent that does not answer yet",
+        answer(tree(SINGLE, booting("a", STANDALONE)), not_yet={"a"}),
+        Wait("amphora a boots"),
+    ),
+    (
+        "an agent that answers",
+        answer(tree(SINGLE, booting("a", STANDALONE)), answering={"a"}),
+        do((Kind.PUSH_BUNDLE, "a")),
+    ),
+    (
+        "one half answers before the other",
+        answer(tree(PAIR, booting("m", MASTER), booting("b", BACKUP)), answering={"m"}, not_yet={"b"}),
+        do((Kind.PUSH_BUNDLE, "m")),
+    ),
+    ("all run it: say so", answer(tree(SINGLE, amphora("a", STANDALONE))), Commit()),
+    ("nothing left", answer(tree(SINGLE, amphora("a", STANDALONE)), **DONE), Converged()),
+    (
+        "a change goes to both halves at once",
+        answer(tree(PAIR, amphora("m", MASTER, applied_generation=4), amphora("b", BACKUP, applied_generation=4))),
+        do((Kind.PUSH_BUNDLE, "m"), (Kind.PUSH_BUNDLE, "b")),
+    ),
+    (
+        "the same generation with another hash is pushed again",
+        answer(tree(SINGLE, amphora("a", STANDALONE, applied_hash="old")), **DONE),
+        do((Kind.PUSH_BUNDLE, "a")),
+    ),
+    (
+        "an unreachable half does not block",
+        answer(
+            tree(PAIR, amphora("m", MASTER), amphora("b", BACKUP, applied_generation=4)), unreachable={"b": SILENCE}
+        ),
+        Commit(),
+    ),
+    (
+        "and is remembered",
+        answer(
+            tree(PAIR, amphora("m", MASTER), amphora("b", BACKUP, applied_generation=4)),
+            unreachable={"b": SILENCE},
+            **DONE,
+        ),
+        Converged(missed=("b",)),
+    ),
+    (
+        "to be replaced: first its successor",
+        answer(tree(SINGLE, amphora("old", STANDALONE, replace_generation=5)), **DONE),
+        do((Kind.CREATE_AMPHORA, STANDALONE)),
+    ),
+    (
+        "changes reach the old one while its successor boots",
+        answer(
+            tree(
+                SINGLE,
+                amphora("old", STANDALONE, replace_generation=4, applied_generation=4),
+                booting("new", STANDALONE),
+            ),
+            not_yet={"new"},
+        ),
+        do((Kind.PUSH_BUNDLE, "old")),
+    ),
+    (
+        "nothing is pushed to one that is replaced because it is silent",
+        answer(
+            tree(
+                SINGLE,
+                amphora("old", STANDALONE, replace_generation=4, applied_generation=4),
+                booting("new", STANDALONE),
+            ),
+            silent=frozenset({"old"}),
+        ),
+        do((Kind.AWAIT_AGENT, "new")),
+    ),
+    (
+        "the successor is ready: fence the old one",
+        answer(
+            tree(SINGLE, amphora("old", STANDALONE, replace_generation=5), booting("new", STANDALONE)),
+            answering={"new"},
+            **DONE,
+        ),
+        do((Kind.FENCE_AMPHORA, "old")),
+    ),
+    (
+        "fenced: the successor takes the VIP before the old one is removed",
+        answer(
+            tree(
+                SINGLE,
+                amphora("old", STANDALONE, replace_generation=5, fenced=True, status=AmphoraStatus.PENDING_DELETE),
+                booting("new", STANDALONE),
+            ),
+            answering={"new"},
+            **DONE,
+        ),
+        do((Kind.PUSH_BUNDLE, "new")),
+    ),
+    (
+        "then it is removed",
+        answer(
+            tree(
+                SINGLE,
+                amphora("old", STANDALONE, replace_generation=5, fenced=True, status=AmphoraStatus.PENDING_DELETE),
+                amphora("new", STANDALONE),
+            ),
+            **DONE,
+        ),
+        do((Kind.REMOVE_AMPHORA, "old")),
+    ),
+    (
+        "both halves are to be replaced: the one that does not hold the VIP comes first",
+        answer(
+            tree(
+                PAIR,
+                amphora("m", MASTER, replace_generation=5),
+                amphora("b", BACKUP, replace_generation=5),
+                booting("m2", MASTER),
+                booting("b2", BACKUP),
+            ),
+            answering={"m2", "b2"},
+            vrrp_master="b",
+            **DONE,
+        ),
+        do((Kind.FENCE_AMPHORA, "m")),
+    ),
+    (
+        "who holds the VIP is unknown: the BACKUP comes first",
+        answer(
+            tree(
+                PAIR,
+                amphora("m", MASTER, replace_generation=5),
+                amphora("b", BACKUP, replace_generation=5),
+                booting("m2", MASTER),
+                booting("b2", BACKUP),
+            ),
+            answering={"m2", "b2"},
+            **DONE,
+        ),
+        do((Kind.FENCE_AMPHORA, "b")),
+    ),
+    (
+        "a server that never came up is removed and a new row made",
+        answer(tree(SINGLE, amphora("bad", STANDALONE, status=AmphoraStatus.ERROR))),
+        do((Kind.CREATE_AMPHORA, STANDALONE)),
+    ),
+    (
+        "its successor gets nothing before it is fenced",
+        answer(
+            tree(SINGLE, amphora("bad", STANDALONE, status=AmphoraStatus.ERROR), booting("new", STANDALONE)),
+            answering={"new"},
+        ),
+        do((Kind.FENCE_AMPHORA, "bad")),
+    ),
+    (
+        "it is removed too while its successor does not come up",
+        answer(
+            tree(SINGLE, amphora("bad", STANDALONE, status=AmphoraStatus.ERROR), booting("new", STANDALONE)),
+            not_yet={"new"},
+        ),
+        do((Kind.REMOVE_AMPHORA, "bad")),
+    ),
+    (
+        "a second amphora in one role is one too many",
+        answer(tree(SINGLE, amphora("a", STANDALONE), amphora("extra", STANDALONE)), **DONE),
+        do((Kind.FENCE_AMPHORA, "extra")),
+    ),
+    (
+        "deletion: the amphorae first",
+        answer(tree(SINGLE, amphora("a", STANDALONE), deleted_generation=5)),
+        do((Kind.REMOVE_AMPHORA, "a")),
+    ),
+    ("deletion: then the VIP's port", answer(tree(SINGLE, deleted_generation=5)), do((Kind.DELETE_VIP_PORT, "vip"))),
+    ("deletion: all gone", answer(tree(SINGLE, deleted_generation=5), vip_port_deleted=True), Removed()),
+    (
+        "deletion: a port that was not ours stays",
+        answer(tree(SINGLE, deleted_generation=5, vip_port_ours=False)),
+        Removed(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("situation", "got", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_the_next_answer(situation: str, got: Answer, expected: Answer) -> None:
+    assert got == expected, situation
