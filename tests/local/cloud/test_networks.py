@@ -158,10 +158,13 @@ def test_attaching_a_host_again_changes_nothing(cloud: LocalCloud) -> None:
 
 def test_a_detached_host_is_gone_with_what_ran_on_it(cloud: LocalCloud) -> None:
     namespace = cloud.client.attach_host("backend", cloud.network_id(DEMO))
-    with subprocess.Popen(["ip", "netns", "exec", namespace, "sleep", "600"]) as process:
+    with subprocess.Popen(["ip", "netns", "exec", namespace, "sleep", "60"]) as process:
         eventually(lambda: Path(f"/proc/{process.pid}/exe").readlink().name == "sleep", "sleep runs")
-        cloud.client.detach_host("backend")
-        assert process.wait(5) == -9
+        try:
+            cloud.client.detach_host("backend")
+            assert process.wait(5) == -9
+        finally:
+            process.kill()
     cloud.client.detach_host("backend")
     assert not (NETNS_DIR / namespace).exists()
     assert "backend" not in {port.name for port in cloud.client.ports()}

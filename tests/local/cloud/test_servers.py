@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from local_cloud import DEADLINE, LocalCloud, eventually
@@ -52,6 +53,13 @@ def test_servers_are_found_by_tags_oldest_first(cloud: LocalCloud) -> None:
     first, second = cloud.boot_only(name="one"), cloud.boot_only(name="two")
     assert [server.id for server in cloud.client.servers(frozenset({"test"}))] == [first.id, second.id]
     assert [server.id for server in cloud.client.servers(frozenset({"test", "two"}))] == [second.id]
+
+
+def test_servers_booted_at_once_all_come_up_with_addresses_of_their_own(cloud: LocalCloud) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        machines = list(pool.map(lambda number: cloud.boot(name=f"amphora-{number}"), range(6)))
+    assert len({machine.address(0) for machine in machines}) == 6
+    assert [cloud.run(machine, "hostname") for machine in machines] == [f"amphora-{n}\n" for n in range(6)]
 
 
 def test_a_port_of_another_server_is_refused(cloud: LocalCloud) -> None:
@@ -113,6 +121,14 @@ def test_power_off_leaves_nothing_running_and_power_on_finds_the_disk(cloud: Loc
     eventually(lambda: cloud.run(machine, "cat /var/lib/tavia/state") == "kept\n", "it serves again")
     assert "No such file" in cloud.run(machine, "cat /run/state")
     assert "sleep" not in cloud.run(machine, "ps ax").replace("grep", "")
+
+
+def test_power_on_at_the_very_moment_of_a_power_cut_starts_it(cloud: LocalCloud) -> None:
+    machine = cloud.boot()
+    cloud.run(machine, "for i in $(seq 50); do sleep 60 > /dev/null 2>&1 & done")
+    os.kill(cloud.pid(machine), signal.SIGKILL)
+    cloud.client.power_on(machine.id)
+    eventually(lambda: cloud.run(machine, "echo alive") == "alive\n", "it serves again")
 
 
 def test_power_on_of_a_running_server_changes_nothing(cloud: LocalCloud) -> None:

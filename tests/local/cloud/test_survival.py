@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 from local_cloud import LocalCloud, eventually, within
 
 from tavia.cloud.local import cgroups, processes, teardown
 from tavia.cloud.local.instance import NETNS_DIR
-from tavia.cloud.protocols import ServerStatus
+from tavia.cloud.protocols import Port, ServerStatus
+from tavia.model.seams import SeamError
 
 
 def zygote(cloud: LocalCloud) -> int:
@@ -66,6 +69,31 @@ def test_another_process_with_the_same_pid_is_not_taken_for_the_server(cloud: Lo
     cloud.client.delete(machine.id)
 
 
+def test_a_daemon_killed_at_any_moment_of_a_boot_leaves_no_server_in_limbo(cloud: LocalCloud) -> None:
+    for milliseconds in (1, 3, 6, 10, 15, 20, 30, 45):
+        ports = cloud.port("lb-mgmt-net"), cloud.port("demo-net")
+        booting = threading.Thread(target=lambda ports=ports: try_boot(cloud, *ports))
+        booting.start()
+        booting.join(milliseconds / 1000)
+        cloud.restart()
+        booting.join()
+        for server in cloud.client.servers():
+            running = bool(cgroups.pids(f"{cloud.instance.fabric}/{server.id}"))
+            assert (server.status, running) in {
+                (ServerStatus.ACTIVE, True),
+                (ServerStatus.ERROR, False),
+                (ServerStatus.OFF, False),
+            }
+            cloud.client.delete(server.id)
+        for port in ports:
+            cloud.client.delete_port(port.id)
+
+
+def try_boot(cloud: LocalCloud, *ports: Port) -> None:
+    with suppress(SeamError):
+        cloud.boot_only(*ports)
+
+
 def test_a_boot_that_the_daemon_did_not_survive_shows_error(cloud: LocalCloud) -> None:
     machine = cloud.boot()
     cloud.stop(signal.SIGKILL)
@@ -110,7 +138,7 @@ def test_two_instances_with_the_same_addresses_do_not_see_each_other(cloud: Loca
 def test_teardown_leaves_nothing_after_everything_was_killed(cloud: LocalCloud) -> None:
     machine = cloud.boot()
     host = cloud.client.attach_host("backend", cloud.network_id("demo-net"))
-    with subprocess.Popen(["ip", "netns", "exec", host, "sleep", "600"]) as process:
+    with subprocess.Popen(["ip", "netns", "exec", host, "sleep", "60"]) as process:
         eventually(lambda: processes.in_network(NETNS_DIR / host), "it runs there")
         os.kill(zygote(cloud), signal.SIGKILL)
         cloud.stop(signal.SIGKILL)

@@ -16,7 +16,7 @@ _SIGNALS = {signal.SIGCHLD, signal.SIGTERM}
 _FIRST_DELAY, _LAST_DELAY = 0.1, 10.0
 """Seconds before an agent that ended is started again; doubled each time unless it had run for longer than the last."""
 _GRACE = 5.0
-"""Seconds that the agent gets to end in an orderly way."""
+"""Seconds that everything gets to end in an orderly way."""
 _OOM_SCORE = "500"
 """When memory runs out the kernel ends something of the agent's before us, proc(5)."""
 
@@ -55,12 +55,12 @@ def _start(agent: Callable[[], object]) -> int:
 
 
 def _stopped_before_end(agent: int) -> bool:
-    """Wait for the agent's end, or for SIGTERM, which is passed on: then everything has had its time to end."""
+    """Wait for the agent's end, or for SIGTERM, which goes to all: on return everything has had its time to end."""
     while True:
         received = signal.sigwaitinfo(_SIGNALS)
         if received.si_signo == signal.SIGTERM:
             with suppress(ProcessLookupError):
-                os.kill(agent, signal.SIGTERM)
+                os.kill(-1, signal.SIGTERM)
             _wait_for_all(time.monotonic() + _GRACE)
             return True
         if agent in _reap():

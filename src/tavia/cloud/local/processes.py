@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_STATE, _FLAGS, _START = 0, 6, 19
+"""Fields of /proc/PID/stat behind the command's name, proc(5): 3 (state), 9 (flags), 22 (start, clock ticks)."""
 _DEAD = "ZX"
-_STATE, _START = 0, 19
-"""Fields of /proc/PID/stat behind the command's name, proc(5): 3 (state) and 22 (start time, clock ticks)."""
+_PF_EXITING = 0x4
+"""Linux' sched.h. A PID 1 exits for as long as the kernel ends the rest of its namespace."""
 
 
 def boot_id() -> str:
@@ -46,14 +48,14 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; a zombie does not."""
+        """Whether it still runs; a zombie does not, nor one that is on its way out."""
+        fields = self._fields()
+        return fields is not None and fields[_STATE] not in _DEAD and not int(fields[_FLAGS]) & _PF_EXITING
+
+    def _fields(self) -> list[str] | None:
+        """Its fields, or None when there is none of this pid, or another one."""
         fields = _stat(self.pid)
-        return (
-            fields is not None
-            and fields[_STATE] not in _DEAD
-            and int(fields[_START]) == self.start
-            and self.boot == boot_id()
-        )
+        return fields if fields and int(fields[_START]) == self.start and self.boot == boot_id() else None
 
     def kill(self, timeout: float) -> None:
         """SIGKILL it and wait until it is gone; nothing when it is. Raises TimeoutError after ``timeout`` seconds."""
@@ -63,7 +65,7 @@ class Process:
             return
         try:
             # Only now, with the handle on it, is it sure that the signal cannot hit another process.
-            if not self.alive:
+            if self._fields() is None:
                 return
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
