@@ -17,12 +17,6 @@ OPTIONS = [
         help="File with that authority's private key (PEM), readable by the services alone.",
     ),
     cfg.StrOpt("ca_private_key_passphrase", secret=True, help="Passphrase of that key; unset when it has none."),
-    cfg.StrOpt(
-        "signing_digest",
-        default="sha256",
-        choices=["sha256", "sha384", "sha512"],
-        help="Digest of the signatures on amphora certificates.",
-    ),
     cfg.IntOpt(
         "cert_validity_time",
         default=30 * 24 * 3600,

@@ -26,5 +26,4 @@ OPTIONS = [
         min=0,
         help="Seconds before its expiry from which an amphora's certificate is renewed.",
     ),
-    cfg.IntOpt("cert_rotate_threads", default=10, min=1, help="Certificates that are renewed at the same time."),
 ]

@@ -16,7 +16,4 @@ OPTIONS = [
     ),
     cfg.IntOpt("vrrp_garp_refresh_interval", default=5, min=0, help="Seconds between two refreshing gratuitous ARPs."),
     cfg.IntOpt("vrrp_garp_refresh_count", default=2, min=0, help="Gratuitous ARPs sent in one refresh."),
-    cfg.IntOpt("vrrp_check_interval", default=5, min=1, help="Seconds between two checks of HAProxy by keepalived."),
-    cfg.IntOpt("vrrp_fail_count", default=2, min=1, help="Failed checks after which the VIP is given up."),
-    cfg.IntOpt("vrrp_success_count", default=2, min=1, help="Good checks after which it may be taken again."),
 ]
