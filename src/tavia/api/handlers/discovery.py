@@ -75,10 +75,10 @@ class HealthCheck:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """What the checks say: JSON where the client takes that, otherwise no text when all is well."""
         answer = self._answer(req)
-        resp.content_type = answer.content_type
-        resp.data = answer.body
-        well = answer.status_code < 300  # noqa: PLR2004
-        resp.status = answer.status if answer.body or not well else falcon.HTTP_204
+        if answer.status_code < 300 and not answer.body:  # noqa: PLR2004
+            resp.status = falcon.HTTP_204
+            return
+        resp.status, resp.content_type, resp.data = answer.status, answer.content_type, answer.body
 
     on_head = on_get
 
