@@ -34,7 +34,7 @@ def run(embedded: Embedded, console: Console) -> None:
     api, subnet = ApiClient(embedded.api_url), _demo_subnet(embedded)
     with step(console, "two HTTP backends in network namespaces of their own"):
         addresses = _start_backends(embedded, subnet)
-    with step(console, "a load balancer with listener, pool, health monitor and members, asked for through the API"):
+    with step(console, "load balancer, listener, pool, monitor and members, through the API"):
         balancer, pool = _create(api, subnet, addresses)
     with step(console, "its amphorae boot, take their configuration and serve"):
         if not wait_until(lambda: _serves(api, balancer["id"], pool["id"]), SERVING_TIMEOUT):
