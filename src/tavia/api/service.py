@@ -38,7 +38,6 @@ class _Server(BaseApplication):
             "limit_request_line": 8190,
             "graceful_timeout": 10,
             "control_socket_disable": True,  # it would lie in root's home, one for all instances
-            "control_socket_disable": True,
         }.items():
             self.cfg.set(name, value)  # type: ignore[union-attr]
 
