@@ -59,8 +59,8 @@ class Witnesses:
     def _about(self, suspect: Suspect, servers: Mapping[str, Server] | None, *, ask_agent: bool) -> Evidence:
         evidence = self._server_facts(suspect, servers)
         is_gone = evidence.server_exists is False and evidence.another_server_visible
-        if is_gone or not ask_agent or not suspect.address:
-            return evidence
+        if is_gone or evidence.server_runs is False or not ask_agent or not suspect.address:
+            return evidence  # the agent of a server that does not run would only cost a timeout
         return self._agent_facts(suspect.id, suspect.address, evidence)
 
     def _server_facts(self, suspect: Suspect, servers: Mapping[str, Server] | None) -> Evidence:
