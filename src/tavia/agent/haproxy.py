@@ -26,6 +26,8 @@ LOG = logging.getLogger(__name__)
 LOAD_SECONDS = 20.0
 """How long HAProxy may take to load a configuration."""
 POLL_SECONDS = 0.01
+SIGNAL_SECONDS = 3.0
+"""A reload is asked for again after this time: a master that is just loading loses the signal."""
 DRAIN_SECONDS = 300.0
 """How long a removed member may finish its responses; then they are cut off."""
 DRAIN_POLL_SECONDS = 0.5
@@ -156,11 +158,15 @@ class Haproxy:
         disk.write(self._states, states_to_keep(await self._socket.ask("show servers state"), loaded, text).encode())
         old = (await self.observe()).worker
         self.program.forget()
-        self.program.signal(signal.SIGUSR2)
-        async with _deadline():
+        signals = 0
+        async with _deadline() as started:
             while not await self.answers(other_than=old):
                 if LOADING_FAILED in self.program.said():
+                    disk.write(self._loaded, loaded.encode())
                     raise haproxy_refuses(self.program.said(), self._config)
+                if time.monotonic() >= started + signals * SIGNAL_SECONDS:
+                    self.program.signal(signal.SIGUSR2)
+                    signals += 1
                 await asyncio.sleep(POLL_SECONDS)
         self._is_up()
 
@@ -248,9 +254,9 @@ class Haproxy:
 
 
 @asynccontextmanager
-async def _deadline() -> AsyncIterator[None]:
+async def _deadline() -> AsyncIterator[float]:
     try:
         async with asyncio.timeout(LOAD_SECONDS):
-            yield
+            yield time.monotonic()
     except TimeoutError as error:
         raise AgentFailed("haproxy-silent", f"HAProxy does not answer after {LOAD_SECONDS:.0f} s") from error

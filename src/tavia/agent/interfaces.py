@@ -88,7 +88,7 @@ def _removals(
 ) -> Iterator[str]:
     link = by_mac.get(old.mac.lower())
     if link is None or (kept and kept.name != link["ifname"]):
-        return  # gone, or new under its old MAC address: nothing of ours is on it
+        return  # it is gone or begins anew
     for destination, hop in sorted(set(old.routes) - set(kept.routes if kept else ())):
         if _routed(routes, destination, hop):
             yield f"route del {destination} via {hop} dev {link['ifname']}"
@@ -99,7 +99,7 @@ def _removals(
 
 
 def _renames(links: Links, wanted: dict[str, Interface]) -> Iterator[str]:
-    """By way of temporary names: a wanted name may still belong to another interface."""
+    """By way of temporary names: a wanted one may still be another's. A renamed one begins without addresses."""
     taken = {interface.name for interface in wanted.values()}
     moved = [
         link
@@ -109,6 +109,7 @@ def _renames(links: Links, wanted: dict[str, Interface]) -> Iterator[str]:
     ]
     for link in moved:
         yield f"link set dev {link['ifname']} down"
+        yield f"addr flush dev {link['ifname']}"
         yield f"link set dev {link['ifname']} name tavia{link['ifindex']}"
     for link in moved:
         if interface := wanted.get(link.get("address", "")):
@@ -116,7 +117,7 @@ def _renames(links: Links, wanted: dict[str, Interface]) -> Iterator[str]:
 
 
 def _configured(link: dict[str, Any], routes: Links, interface: Interface) -> Iterator[str]:
-    renamed = link["ifname"] != interface.name  # it was taken down and lost its routes and IPv6 addresses
+    renamed = link["ifname"] != interface.name
     if link["mtu"] != interface.mtu:
         yield f"link set dev {interface.name} mtu {interface.mtu}"
     if renamed or "UP" not in link["flags"]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +22,10 @@ EVENT = re.compile(r'^INSTANCE "[^"]*" (MASTER|BACKUP|FAULT|STOP)\b', re.MULTILI
 PEER = re.compile(r"unicast_peer\s*\{\s*(\S+)")
 NOBODY = ("127.0.0.1", "::1")
 """The peer of an amphora whose other half is missing (``tavia.render.keepalived``)."""
-ALIVE = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
-"""States of a neighbour that has answered and has not failed to since (neighbour(7) and ``ip neigh``)."""
+PEER_SECONDS = 3.0
+"""A master asks for its peer at most this often; the kernel takes as long to find that it doesn't answer."""
+ANSWERED, UNANSWERED = {"REACHABLE", "STALE", "DELAY"}, {"FAILED", "INCOMPLETE"}
+"""States of a neighbour (ip-neighbour(8)); PROBE, between them, leaves what was known."""
 
 
 class Keepalived:
@@ -36,6 +39,8 @@ class Keepalived:
         self._own_pid_files = (run_dir / "keepalived-main.pid", run_dir / "keepalived-vrrp.pid")
         self._changed = changed
         self._state: str | None = None
+        self._peer_seen: bool | None = None
+        self._peer_asked = 0.0
         main, vrrp = (str(path) for path in self._own_pid_files)
         command = [KEEPALIVED, "-n", "-l", "-P", "-f", str(self._config), "-p", main, "-r", vrrp]
         self.program = Program(command, str(self._config), run_dir, self._died, changed)
@@ -92,16 +97,26 @@ class Keepalived:
     async def peer_seen(self) -> bool | None:
         """Whether the other amphora is there, as far as this one can tell.
 
-        A backup hears adverts. A master sends its own to an address that answers address resolution or doesn't.
+        A backup hears adverts. A master asks the kernel whether the address that it sends its own to still answers
+        address resolution; the answer is at most one call older than PEER_SECONDS.
         """
-        if self.vrrp_state == "BACKUP":
-            return True
         peer = PEER.search((disk.read(self._config) or b"").decode())
         if self.vrrp_state != "MASTER" or not peer or peer[1] in NOBODY:
-            return None
-        shown = json.loads((await run("ip", "-j", "neigh", "show", "to", peer[1])).output or "[]")
-        states = {state for neighbour in shown for state in neighbour.get("state", ())}
-        return bool(states & ALIVE) if states else None
+            self._peer_seen = True if self.vrrp_state == "BACKUP" else None
+        elif time.monotonic() - self._peer_asked > PEER_SECONDS:
+            self._peer_asked = time.monotonic()
+            await self._ask_for(peer[1])
+        return self._peer_seen
+
+    async def _ask_for(self, peer: str) -> None:
+        shown = json.loads((await run("ip", "-j", "neigh", "show", "to", peer)).output or "[]")
+        states = {(each["dev"], state) for each in shown for state in each.get("state", ())}
+        for interface, state in states:
+            if state in ANSWERED:
+                self._peer_seen = True
+                await run("ip", "neigh", "change", peer, "dev", interface, "nud", "probe")
+            elif state in UNANSWERED:
+                self._peer_seen = False
 
     def bound_log(self) -> None:
         """Keep its log from growing for ever."""

@@ -39,7 +39,7 @@ def observation(answer: str, leaving: Collection[str]) -> Observation:
     statuses: dict[str, str] = {}
     members: dict[str, dict[str, str]] = {}
     for row in _rows(answer):
-        proxy, name, word = row["pxname"], row["svname"], _word(row["status"])
+        proxy, name, word = row["pxname"], row["svname"], _word(row)
         pool_id, colon, _ = proxy.partition(":")
         if name == "FRONTEND":
             listeners[proxy] = _listener(row)
@@ -86,7 +86,7 @@ def _rows(answer: str) -> Iterator[dict[str, str]]:
     names: list[str] = []
     for line in answer.splitlines():
         if line.startswith("# "):
-            names = line[2:].split(",")[:18]
+            names = line[2:].split(",")[:19]
         elif names and line:
             yield dict(zip(names, line.split(",", len(names)), strict=False))
 
@@ -101,10 +101,15 @@ def _listener(row: Mapping[str, str]) -> ListenerReport:
     )
 
 
-def _word(status: str) -> str:
-    """HAProxy's word without "check in progress" (``* UP``) and how far a transition is (``UP 1/3``)."""
-    status = status.removeprefix("* ")
-    return status if status == "no check" else status.partition(" ")[0]
+def _word(row: Mapping[str, str]) -> str:
+    """HAProxy's word without "check in progress" (``* UP``) and how far a transition is (``UP 1/3``).
+
+    HAProxy says UP of a server whose weight is 0, which gets nothing but what it already has: that is DRAIN.
+    """
+    status = row["status"].removeprefix("* ")
+    word = status if status == "no check" else status.partition(" ")[0]
+    is_server = row["svname"] not in ("FRONTEND", "BACKEND")
+    return "DRAIN" if is_server and word == "UP" and row["weight"] == "0" else word
 
 
 def _worst(*words: str | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import pytest
 from agent_lab import VIP, AgentHost, Lab, bundle, until
@@ -67,9 +66,7 @@ def test_members_come_and_go_without_a_reload(lab: Lab, host: AgentHost) -> None
     ],
     ids=["weight", "down", "up"],
 )
-def test_a_member_is_changed_without_a_reload(
-    host: AgentHost, before: object, after: object, shown: str
-) -> None:
+def test_a_member_is_changed_without_a_reload(host: AgentHost, before: object, after: object, shown: str) -> None:
     host.put(bundle(host, listener(), pool(), before, member("m2")))
     process = worker(host)
     assert host.put(bundle(host, listener(), pool(), after, member("m2"))) == "runtime"
@@ -85,7 +82,12 @@ def test_a_checked_member_added_at_run_time_is_checked(lab: Lab, host: AgentHost
     checked = (listener(), pool(), monitor(type="TCP", delay=1, max_retries_down=1), member())
     host.put(bundle(host, *checked))
     assert host.put(bundle(host, *checked, member("m2", address="10.20.0.102"))) == "runtime"
-    until(lambda: ",m2," in host.ask("show stat") and "DOWN" in next(l for l in host.ask("show stat").splitlines() if ",m2," in l))
+    until(
+        lambda: (
+            ",m2," in host.ask("show stat")
+            and "DOWN" in next(l for l in host.ask("show stat").splitlines() if ",m2," in l)
+        )
+    )
 
 
 def test_a_member_of_a_pool_with_cookies_gets_its_cookie_at_run_time(lab: Lab, host: AgentHost) -> None:
@@ -94,7 +96,11 @@ def test_a_member_of_a_pool_with_cookies_gets_its_cookie_at_run_time(lab: Lab, h
     host.put(bundle(host, listener(), sticky, member()))
     assert host.put(bundle(host, listener(), sticky, member(), member("m2", address="10.20.0.102"))) == "runtime"
     cookie = until(lambda: next(l for l in host.ask("show stat").splitlines() if ",m2," in l).split(",")[74])
-    host.put(bundle(host, listener(), sticky, member(), member("m2", address="10.20.0.102"), listener("two", protocol_port=81)))
+    host.put(
+        bundle(
+            host, listener(), sticky, member(), member("m2", address="10.20.0.102"), listener("two", protocol_port=81)
+        )
+    )
     assert next(l for l in host.ask("show stat").splitlines() if ",m2," in l).split(",")[74] == cookie
 
 
