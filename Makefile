@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench-local clean debian
+.PHONY: help up down test lint bench-local clean debian wrk
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +29,8 @@ lint: $(INSTALLED) ## Check style, formatting, types and layers
 	@echo "==> types";      $(BIN)/mypy --no-error-summary
 	@echo "==> layers";     $(BIN)/lint-imports --no-logo > .tavia/layers.log || { cat .tavia/layers.log; exit 1; }
 
-bench-local: $(INSTALLED) ## Measure this machine: how fast changes apply, outages, memory, throughput
-	@$(BIN)/python bench/local.py
+bench-local: $(INSTALLED) wrk ## Measure this machine: how fast changes apply, outages, memory, throughput; ARGS=--help
+	@$(BIN)/python -m bench.local $(ARGS)
 
 clean: down ## As down, and remove what was installed for Python too
 	@rm -rf .tavia .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
@@ -55,4 +55,9 @@ debian:
 	[ "$$(id -u)" = 0 ] || { echo "Installing them needs root: apt-get install$$missing" >&2; exit 1; }; \
 	mkdir -p .tavia; \
 	{ apt-get -qq update && apt-get -qq install --no-install-recommends $$missing; } > .tavia/debian.log 2>&1 \
+		|| { cat .tavia/debian.log >&2; exit 1; }
+
+# Only the bench sends more requests than Python can.
+wrk: debian
+	@command -v wrk > /dev/null || apt-get -qq install --no-install-recommends wrk > .tavia/debian.log 2>&1 \
 		|| { cat .tavia/debian.log >&2; exit 1; }
