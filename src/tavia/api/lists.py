@@ -52,6 +52,7 @@ class Lists:
     def __init__(self, conf: cfg.ConfigOpts, resource: type[Any], more: Mapping[str, Filter] | None = None) -> None:
         self._settings = conf.api_settings
         self._resource = resource
+        self._has_tags = "tags" in schema.TABLES[resource].c
         self._columns = {a.name: a for a in attributes(resource) if _is_plain(a)}
         self._filters: dict[str, Filter] = {name: _filter(resource, a) for name, a in self._columns.items()}
         if "loadbalancer_id" in self._filters:
@@ -86,7 +87,7 @@ class Lists:
         for name, values in given.items():
             if len(values) > 1 and name not in _REPEATABLE:
                 raise _bad_filter(name)
-            if name in _TAG_FILTERS and hasattr(self._resource, "tags"):
+            if name in _TAG_FILTERS and self._has_tags:
                 tags[_TAG_FILTERS[name]] = [tag for value in values for tag in value.split(",")]
             elif name not in (*_PAGING, *_SORTING, "fields") and self._settings.allow_filtering:
                 yield self._condition(name, values[0])

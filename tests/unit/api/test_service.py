@@ -1,0 +1,33 @@
+"""A service that would let anyone in does not start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tavia import config
+from tavia.api.service import check_identity
+
+
+def check(tmp_path: Path, auth_strategy: str, bind_host: str) -> None:
+    path = tmp_path / "octavia.conf"
+    api_settings = f"[api_settings]\nauth_strategy = {auth_strategy}\nbind_host = {bind_host}\n"
+    path.write_text(f"{api_settings}[health_manager]\nheartbeat_key = not-used\n")
+    check_identity(config.load(["--config-file", str(path)], "tavia-api", []))
+
+
+@pytest.mark.parametrize("bind_host", ["127.0.0.1", "127.1.2.3", "::1"])
+def test_noauth_serves_loopback(tmp_path: Path, bind_host: str) -> None:
+    check(tmp_path, "noauth", bind_host)
+
+
+@pytest.mark.parametrize("bind_host", ["0.0.0.0", "192.0.2.1", "::"])
+def test_noauth_refuses_an_address_that_others_reach(tmp_path: Path, bind_host: str) -> None:
+    with pytest.raises(SystemExit, match="it must be a loopback address"):
+        check(tmp_path, "noauth", bind_host)
+
+
+def test_keystone_is_refused_until_it_is_there(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="cannot ask Keystone yet"):
+        check(tmp_path, "keystone", "127.0.0.1")
