@@ -129,7 +129,11 @@ class ApiFactory:
     def __call__(self, cloud: Cloud | None = None, **options: dict[str, Any]) -> Api:
         groups: dict[str, dict[str, Any]] = {
             "api_settings": {"auth_strategy": "noauth"},
-            "controller_worker": {"compute_driver": "compute_noop_driver"},
+            "controller_worker": {
+                "compute_driver": "compute_noop_driver",
+                "network_driver": "network_noop_driver",
+                "image_driver": "image_noop_driver",
+            },
             "database": {"connection": self._connection},
             "health_manager": {"heartbeat_key": "not-used-here"},
         }

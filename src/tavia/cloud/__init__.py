@@ -16,23 +16,33 @@ if TYPE_CHECKING:
 
 
 def connect(conf: cfg.ConfigOpts) -> Cloud:
-    """The cloud that ``[controller_worker] compute_driver`` names; every service calls it once.
+    """The cloud that ``[controller_worker]`` names by its three drivers; every service calls it once.
 
     Raises SeamError (control, no-cloud) for one that this version does not have, and for a local cloud without
     ``[tavia] state_dir``. Whether the cloud answers shows with the first call.
     """
-    driver = conf.controller_worker.compute_driver
-    if driver == "compute_noop_driver":
-        noop = NoopCloud()
-        return Cloud(compute=noop, networking=noop, images=noop)
-    if driver == "compute_local_driver":
-        if not conf.tavia.state_dir:
-            message = "[tavia] state_dir is not set: the local cloud's socket is there"
-            raise SeamError(Seam.CONTROL, "no-cloud", message, permanent=True)
-        local = LocalClient(Instance.of(Path(conf.tavia.state_dir)).socket)
-        return Cloud(compute=local, networking=local, images=local)
-    message = (
-        f"[controller_worker] compute_driver {driver}: OpenStack clouds come with a later version; "
-        "compute_local_driver makes amphorae on this machine"
+    worker, noop = conf.controller_worker, NoopCloud()
+
+    def of(option: str, noop_driver: str, local_driver: str) -> NoopCloud | LocalClient:
+        driver = worker[option]
+        if driver == noop_driver:
+            return noop
+        if driver == local_driver:
+            return _local(conf)
+        message = f"[controller_worker] {option} {driver}: OpenStack clouds come with a later version; "
+        raise SeamError(
+            Seam.CONTROL, "no-cloud", message + f"{local_driver} makes amphorae on this machine", permanent=True
+        )
+
+    return Cloud(
+        compute=of("compute_driver", "compute_noop_driver", "compute_local_driver"),
+        networking=of("network_driver", "network_noop_driver", "network_local_driver"),
+        images=of("image_driver", "image_noop_driver", "image_local_driver"),
     )
-    raise SeamError(Seam.CONTROL, "no-cloud", message, permanent=True)
+
+
+def _local(conf: cfg.ConfigOpts) -> LocalClient:
+    if not conf.tavia.state_dir:
+        message = "[tavia] state_dir is not set: the local cloud's socket is there"
+        raise SeamError(Seam.CONTROL, "no-cloud", message, permanent=True)
+    return LocalClient(Instance.of(Path(conf.tavia.state_dir)).socket)

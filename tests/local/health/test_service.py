@@ -61,6 +61,8 @@ class Manager:
             connection = {fleet.database.engine.url}
             [controller_worker]
             compute_driver = compute_noop_driver
+            network_driver = network_noop_driver
+            image_driver = image_noop_driver
             [haproxy_amphora]
             bind_port = {free_port(socket.SOCK_STREAM)}
             client_cert = {directory / "certs" / pki.CLIENT}

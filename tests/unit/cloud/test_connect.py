@@ -19,9 +19,15 @@ from tavia.config import load
 from tavia.model.seams import SeamError
 
 
-def configured(tmp_path: Path, driver: str, *, state_dir: bool = True) -> cfg.ConfigOpts:
+LOCAL, NOOP = (
+    "\n".join(f"{face}_driver = {face}_{kind}_driver" for face in ("compute", "network", "image"))
+    for kind in ("local", "noop")
+)
+
+
+def configured(tmp_path: Path, drivers: str, *, state_dir: bool = True) -> cfg.ConfigOpts:
     text = "[health_manager]\nheartbeat_key = insecure-but-long-enough-for-a-test\n"
-    text += f"[controller_worker]\ncompute_driver = {driver}\n"
+    text += f"[controller_worker]\n{drivers}\n"
     if state_dir:
         text += f"[tavia]\nstate_dir = {tmp_path}\n"
     (tmp_path / "octavia.conf").write_text(text)
@@ -29,7 +35,7 @@ def configured(tmp_path: Path, driver: str, *, state_dir: bool = True) -> cfg.Co
 
 
 def test_the_local_cloud_is_asked_through_its_socket(tmp_path: Path) -> None:
-    cloud = connect(configured(tmp_path, "compute_local_driver"))
+    cloud = connect(configured(tmp_path, LOCAL))
     assert isinstance(cloud.compute, LocalClient)
     with pytest.raises(SeamError, match=str(tmp_path / "local-cloud.sock")):
         cloud.networking.networks()
@@ -37,16 +43,25 @@ def test_the_local_cloud_is_asked_through_its_socket(tmp_path: Path) -> None:
 
 def test_the_local_cloud_needs_its_state_directory(tmp_path: Path) -> None:
     with pytest.raises(SeamError, match="state_dir"):
-        connect(configured(tmp_path, "compute_local_driver", state_dir=False))
+        connect(configured(tmp_path, LOCAL, state_dir=False))
 
 
 def test_noop_does_nothing(tmp_path: Path) -> None:
-    assert isinstance(connect(configured(tmp_path, "compute_noop_driver")).compute, NoopCloud)
+    cloud = connect(configured(tmp_path, NOOP))
+    assert isinstance(cloud.compute, NoopCloud)
+    assert cloud.compute is cloud.networking is cloud.images
+
+
+def test_each_driver_counts(tmp_path: Path) -> None:
+    mixed = LOCAL.replace("compute_local_driver", "compute_noop_driver")
+    cloud = connect(configured(tmp_path, mixed))
+    assert isinstance(cloud.compute, NoopCloud)
+    assert isinstance(cloud.networking, LocalClient)
 
 
 def test_openstack_comes_later(tmp_path: Path) -> None:
     with pytest.raises(SeamError, match="later version") as refused:
-        connect(configured(tmp_path, "compute_nova_driver"))
+        connect(configured(tmp_path, "compute_driver = compute_nova_driver"))
     assert refused.value.permanent
 
 

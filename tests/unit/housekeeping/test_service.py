@@ -23,7 +23,8 @@ def test_it_cleans_up_at_once_and_ends_on_sigterm_without_an_error(tmp_path: Pat
     conf = tmp_path / "octavia.conf"
     conf.write_text(
         f"[database]\nconnection = {fleet.database.engine.url}\n"
-        "[controller_worker]\ncompute_driver = compute_noop_driver\n"
+        "[controller_worker]\ncompute_driver = compute_noop_driver\nnetwork_driver = network_noop_driver\n"
+        "image_driver = image_noop_driver\n"
         "[health_manager]\nheartbeat_key = secret\n"
         "[house_keeping]\namphora_expiry_age = 0\n"
     )
