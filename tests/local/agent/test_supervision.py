@@ -108,7 +108,7 @@ def test_a_successor_knows_vrrp_s_state(hosts: tuple[AgentHost, AgentHost]) -> N
         keepalived = host.pids("keepalived")
         host.kill_agent()
         host.ready()
-        until(lambda host=host, state=state: host.state() == state)
+        assert until(host.state) == state
         assert host.pids("keepalived") == keepalived
 
 
@@ -156,7 +156,7 @@ def test_a_bundle_cut_off_by_the_agent_s_death_is_completed_by_its_successor(lab
 def test_a_checked_member_that_is_down_is_not_believed_after_haproxy_s_death(lab: Lab, host: AgentHost) -> None:
     rows = (listener(), pool(), monitor(type="TCP", delay=60, max_retries_down=1), member())
     host.put(bundle(host, *rows))
-    until(lambda: ",DOWN," in host.ask("show stat"))
+    until(lambda: host.stat("m1")["status"] == "DOWN")
     host.put(bundle(host, *rows, listener("more", protocol_port=8000)))
     lab.member(1)
     os.kill(host.pids("haproxy")[0], signal.SIGKILL)

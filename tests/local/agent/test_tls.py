@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,9 @@ from tavia.pki import Authority
 
 def test_a_client_of_another_authority_is_refused_by_the_amphora(lab: Lab, host: AgentHost) -> None:
     stranger = Authority.create("strangers", ExtendedKeyUsageOID.CLIENT_AUTH, DAY).issue_controller("stranger", DAY)
-    with host.client(client_cert=lab.file("stranger.pem", stranger.pem)) as client:
-        with pytest.raises(TlsRefused) as refused:
-            client.status()
+    certificate = lab.file("stranger.pem", stranger.pem)
+    with host.client(client_cert=certificate) as client, pytest.raises(TlsRefused) as refused:
+        client.status()
     assert (refused.value.by, refused.value.seam) == ("amphora", Seam.AGENT)
 
 
@@ -35,31 +36,29 @@ def test_an_agent_of_another_authority_is_refused_by_the_controller(lab: Lab, ho
 
 
 def test_another_amphora_s_agent_is_refused_by_the_controller(host: AgentHost) -> None:
-    with host.client(amphora_id="00000000-0000-4000-8000-000000000099") as client:
-        with pytest.raises(TlsRefused) as refused:
-            client.status()
+    another = "00000000-0000-4000-8000-000000000099"
+    with host.client(amphora_id=another) as client, pytest.raises(TlsRefused) as refused:
+        client.status()
     assert refused.value.by == "controller"
 
 
 def test_old_tls_is_not_spoken(host: AgentHost) -> None:
-    import ssl
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with inside(host.lab.world), socket.create_connection(("10.30.0.5", 9443), 5) as connection:
-        with pytest.raises(ssl.SSLError):
-            context.wrap_socket(connection)
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with inside(host.lab.world), socket.create_connection(("10.30.0.5", 9443), 5) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain)
 
 
 def test_nothing_listening_no_route_and_silence_are_told_apart(lab: Lab) -> None:
     host = lab.host()
     with host.client() as client, pytest.raises(Unreachable) as nobody:
         client.status()
-    with host.taken("10.30.0.5", 9443), host.client(connect_timeout=0.5, read_timeout=0.5) as client:
-        with pytest.raises(Unreachable) as silent:
-            client.status()
+    silence = host.taken("10.30.0.5", 9443), host.client(read_timeout=0.5)
+    with silence[0], silence[1] as client, pytest.raises(Unreachable) as silent:
+        client.status()
     assert (nobody.value.code, silent.value.code) == ("agent-connect-refused", "agent-answer-timeout")
     lab.ip(host.netns, "link set mgmt0 down")
     with host.client(connect_timeout=0.3) as client, pytest.raises(Unreachable) as gone:
