@@ -318,6 +318,15 @@ def test_a_batch_with_a_mistake_changes_nothing(api: Api, pool: str, members: An
     assert api.get(f"/pools/{pool}/members")["members"] == [member]
 
 
+def test_a_batch_may_replace_members_at_the_quota(make_api: ApiFactory) -> None:
+    api = make_api(quotas={"default_member_quota": "1"})
+    pool = api.pool(loadbalancer_id=api.loadbalancer()["id"])["id"]
+    api.member(pool, "10.0.0.1")
+    path, other = f"/pools/{pool}/members", {"address": "10.0.0.2", "protocol_port": 80}
+    assert api.refusal("PUT", f"{path}?additive_only=1", {"members": [other]})[0] == 403
+    assert api.request("PUT", path, {"members": [other]}).status_code == 202
+
+
 # -- Health monitors -------------------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     url = f"http://127.0.0.1:{port}"
     (directory / "octavia.conf").write_text(
         f"[api_settings]\nauth_strategy = noauth\nbind_port = {port}\n"
-        "[controller_worker]\ncompute_driver = compute_noop_driver\n"
+        "[controller_worker]\ncompute_driver = compute_noop_driver\nnetwork_driver = network_noop_driver\n"
+        "image_driver = image_noop_driver\n"
         f"[database]\nconnection = {connection}\n[health_manager]\nheartbeat_key = not-used\n"
     )
     (directory / "clouds.yaml").write_text(

@@ -30,8 +30,13 @@ def ids(object_ids: Collection[str]) -> list[dict[str, str]]:
     return [{"id": object_id} for object_id in object_ids]
 
 
+_known: dict[type[Any], tuple[str, ...]] = {}
+
+
 def _names(resource: type[Any]) -> tuple[str, ...]:
-    return tuple(a.name for a in attributes(resource) if a.places.has("R"))
+    if resource not in _known:
+        _known[resource] = tuple(a.name for a in attributes(resource) if a.places.has("R"))
+    return _known[resource]
 
 
 def _neutral(resource: type[Any]) -> dict[str, Any]:

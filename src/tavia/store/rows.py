@@ -15,7 +15,16 @@ from tavia.store.schema import without_none
 R = TypeVar("R")
 
 
+_known: dict[type[Any], dict[str, type[StrEnum]]] = {}
+
+
 def _enumerations(resource: type[Any]) -> dict[str, type[StrEnum]]:
+    if resource not in _known:
+        _known[resource] = _declared_enumerations(resource)
+    return _known[resource]
+
+
+def _declared_enumerations(resource: type[Any]) -> dict[str, type[StrEnum]]:
     found = {}
     for attribute in attributes(resource):
         python_type = without_none(attribute.type)

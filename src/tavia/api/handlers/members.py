@@ -108,8 +108,8 @@ class Members(ChildWriter):
             else:
                 changed |= self._change(conn, old, body, generation)
         gone = [] if additive else [member.id for member in unnamed.values()]
-        quotas.check(conn, self.backend.conf, pool.project_id, graph.rows)
         intents.mark_deleted(conn, Member, gone, generation)
+        quotas.check(conn, self.backend.conf, pool.project_id, graph.rows)
         graph.insert(conn, generation)
         return bool(changed or gone or graph.rows)
 
