@@ -54,8 +54,11 @@ def touch(conn: Connection, lease: Lease, ttl: float) -> None:
 
 
 def release(conn: Connection, lease: Lease, rest: float = 0.0) -> None:
-    """Give it back, if it is still ours; nobody may take it for ``rest`` seconds."""
-    conn.execute(update(schema.lease).where(*_held(lease)).values(until=now() + rest))
+    """Give it back, if it is still ours; nobody may take it for ``rest`` seconds.
+
+    Nobody owns it then: a renewal that was under way comes too late.
+    """
+    conn.execute(update(schema.lease).where(*_held(lease)).values(owner="", until=now() + rest))
 
 
 def raise_epoch(conn: Connection, lease: Lease, held_by_agents: int) -> Lease:
