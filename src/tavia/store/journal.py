@@ -1,7 +1,7 @@
 """The journal: what was done to which load balancer, step by step. Audit, progress bar and timeline in one.
 
-States of an operation: running, done, waiting, failed, lost (its worker died or was overtaken); of a step: running,
-done, failed, lost.
+States of an operation: running, done, waiting, failed, handed-over (its worker was stopped), lost (its worker died or
+was overtaken); of a step: running, done, failed, lost.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
@@ -32,11 +32,13 @@ class StepRecord:
 
 def open_operation(conn: Connection, *, loadbalancer_id: str, what: str, generation: int, epoch: int, host: str) -> str:
     """Begin an operation; one still marked running on the load balancer belonged to a worker that is gone."""
+    abandoned = (_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
     conn.execute(
-        update(schema.operation)
-        .where(_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
+        update(schema.step)
+        .where(_step.operation_id.in_(select(_operation.id).where(*abandoned)), _step.state == "running")
         .values(state="lost", ended=now())
     )
+    conn.execute(update(schema.operation).where(*abandoned).values(state="lost", ended=now()))
     operation_id = str(uuid.uuid4())
     conn.execute(
         insert(schema.operation).values(
