@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from tavia.model.resources import Configured, HealthMonitor, Listener, Member, Pool
-from tavia.model.statuses import PENDING
+from tavia.model.statuses import ProvisioningStatus
 from tavia.model.tree import Tree
 
 NOT_IN_A_FORM = frozenset(
@@ -94,7 +94,7 @@ def refused_rows(tree: Tree, unit_id: str) -> list[str]:
         *tree.members_of(unit_id),
         *(h for h in tree.healthmonitors if h.pool_id == unit_id),
     )
-    return [unit_id, *(row.id for row in below if row.provisioning_status in PENDING)]
+    return [unit_id, *(row.id for row in below if row.provisioning_status is not ProvisioningStatus.ACTIVE)]
 
 
 def _columns(row: Configured) -> Form:
