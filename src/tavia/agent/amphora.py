@@ -41,21 +41,28 @@ class Amphora:
         self.fault: str | None = None
         self.boot_count = _next_boot(base / "boot_count")
 
-    async def resume(self) -> None:
-        """Take over what runs and put the last bundle in force, trying until it is or another one comes."""
+    def take_over(self) -> None:
+        """Find what an agent before us left: its bundle, HAProxy, keepalived. Before anything else is asked of us."""
         self.haproxy.adopt()
         self.keepalived.adopt()
-        self.bundle = resumed = self._stored()
-        while resumed is not None and self.bundle is resumed:
-            try:
-                async with self._lock:
+        self.bundle = self._stored()
+
+    async def resume(self) -> None:
+        """Put the bundle from the disk in force, trying until it is or another one comes."""
+        resumed = self.bundle
+        while resumed is not None:
+            async with self._lock:
+                if self.bundle is not resumed:
+                    return
+                try:
                     await self._plug((), resumed.interfaces)
                     await self._put_in_force(resumed)
-                self.fault = None
-                return
-            except SeamError as error:
-                LOG.warning("the bundle on the disk is not in force yet: %s", error)
-                self.fault = str(error)
+                except SeamError as error:
+                    LOG.warning("the bundle on the disk is not in force yet: %s", error)
+                    self.fault = str(error)
+                else:
+                    self.fault = None
+                    return
             await asyncio.sleep(RETRY_SECONDS)
 
     async def apply(self, bundle: Bundle) -> Applied:

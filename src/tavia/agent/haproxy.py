@@ -110,7 +110,10 @@ class Haproxy:
 
     async def observe(self) -> Observation:
         """What it serves, with counters that go on over reloads. Raises SocketSilent."""
-        seen = observation(await self._socket.ask(QUESTION), self._leaving)
+        answer = await self._socket.ask(QUESTION)
+        if not answer.endswith("\n\n"):
+            raise SocketSilent(EOFError("the answer is cut off"))
+        seen = observation(answer, self._leaving)
         return replace(seen, listeners=self._totals.add(seen))
 
     def bound_log(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import signal
@@ -15,6 +16,9 @@ from tavia.agent import disk
 from tavia.agent.processes import MAX_LOG, Program, run
 from tavia.agent.refusals import keepalived_refuses
 from tavia.amphora import paths
+from tavia.amphora.protocol import AgentFailed
+
+LOG = logging.getLogger(__name__)
 
 KEEPALIVED = "/usr/sbin/keepalived"
 EVENT = re.compile(r'^INSTANCE "[^"]*" (MASTER|BACKUP|FAULT|STOP)\b', re.MULTILINE)
@@ -105,7 +109,11 @@ class Keepalived:
             self._peer_seen = True if self.vrrp_state == "BACKUP" else None
         elif time.monotonic() - self._peer_asked > PEER_SECONDS:
             self._peer_asked = time.monotonic()
-            await self._ask_for(peer[1])
+            try:
+                await self._ask_for(peer[1])
+            except AgentFailed as error:
+                LOG.warning("nothing is known of the peer: %s", error)
+                self._peer_seen = None
         return self._peer_seen
 
     async def _ask_for(self, peer: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import uvicorn.lifespan.off  # noqa: F401 - uvicorn would import it only when it starts
+from falcon.asgi import App
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import Server
@@ -33,6 +34,8 @@ from tavia.amphora.agent_config import AgentConfig, AgentConfigError, parse_agen
 from tavia.amphora.protocol import AgentFailed
 
 LOG = logging.getLogger(__name__)
+
+App()  # the first one looks for optional modules and imports them
 
 IDLE_SECONDS = 75
 """How long a controller's idle connection is kept."""
@@ -61,6 +64,7 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
     interfaces.prepare()
     news = asyncio.Event()
     amphora = Amphora(config.amphora_id, config.base_path, config.haproxy_cmd, news.set)
+    amphora.take_over()
     heartbeats = Heartbeats(amphora, config, news)
 
     def taken(new: AgentConfig) -> None:
