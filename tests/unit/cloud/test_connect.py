@@ -18,7 +18,6 @@ from tavia.cloud.protocols import ServerSpec, ServerStatus
 from tavia.config import load
 from tavia.model.seams import SeamError
 
-
 LOCAL, NOOP = (
     "\n".join(f"{face}_driver = {face}_{kind}_driver" for face in ("compute", "network", "image"))
     for kind in ("local", "noop")
