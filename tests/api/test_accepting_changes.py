@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -269,6 +271,20 @@ def test_a_busy_database_is_503_and_says_when_to_come_back(
     result = api.request("PUT", stack.paths[Member], {"member": {"weight": 2}})
     assert (result.status_code, result.headers["retry-after"]) == (503, "1")
     assert result.json["faultcode"] == "Server"
+
+
+def test_workers_are_woken_by_what_is_accepted_and_by_nothing_else(make_api: ApiFactory, tmp_path: Path) -> None:
+    api = make_api(tavia={"state_dir": str(tmp_path)})
+    (tmp_path / "wake").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as worker:
+        worker.bind(str(tmp_path / "wake" / "worker.sock"))
+        worker.setblocking(False)
+        lb = api.loadbalancer()["id"]
+        assert worker.recv(1) == b""
+        api.get("/loadbalancers")
+        assert api.refusal("PUT", f"/loadbalancers/{lb}", {"loadbalancer": {"name": 1}})[0] == 400
+        with pytest.raises(BlockingIOError):
+            worker.recv(1)
 
 
 # -- Failover --------------------------------------------------------------------------------------------------------

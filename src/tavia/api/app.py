@@ -22,8 +22,8 @@ from tavia.store.database import Database
 
 Wsgi = Callable[..., Any]
 
-NOVA = "compute_nova_driver"
-"""With OpenStack's compute there is a Neutron that clients ask about networks."""
+NEUTRON = "allowed_address_pairs_driver"
+"""The network driver with which clients have a Neutron to ask."""
 
 
 def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
@@ -50,7 +50,7 @@ def _add_routes(app: falcon.App[Any, Any], conf: cfg.ConfigOpts, backend: Backen
         app.add_route(name, Version())
     app.add_route("/", Versions(conf))
     app.add_route("/openapi.json", OpenApi(describe(table)))
-    if conf.controller_worker.compute_driver != NOVA:
+    if conf.controller_worker.network_driver != NEUTRON:
         local_network.add_routes(app, networking)
     if conf.api_settings.healthcheck_enabled:
         app.add_route("/healthcheck", HealthCheck(conf))

@@ -12,6 +12,7 @@ from tavia import config
 from tavia.api.app import create_app
 from tavia.api.gate import is_loopback
 from tavia.cloud import connect
+from tavia.model.seams import SeamError
 from tavia.store.migrate import open_database
 
 PROCESSES = 2
@@ -71,4 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve until told to stop. Raises SystemExit for a configuration that cannot be served."""
     conf = config.load(argv, "tavia-api")
     check_identity(conf)
+    try:
+        application(conf)  # once before the fork, so that a mistake is told here and not by a dying process
+    except SeamError as error:
+        raise SystemExit(f"{conf.prog}: {error}") from error
     _Server(conf).run()  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tavia import config
-from tavia.api.service import check_identity
+from tavia.api.service import check_identity, main
 
 
 def check(tmp_path: Path, auth_strategy: str, bind_host: str) -> None:
@@ -31,3 +31,13 @@ def test_noauth_refuses_an_address_that_others_reach(tmp_path: Path, bind_host: 
 def test_keystone_is_refused_until_it_is_there(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="cannot ask Keystone yet"):
         check(tmp_path, "keystone", "127.0.0.1")
+
+
+def test_a_service_without_its_database_says_so_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "octavia.conf"
+    path.write_text(
+        "[api_settings]\nauth_strategy = noauth\n[health_manager]\nheartbeat_key = not-used\n"
+        f"[database]\nconnection = sqlite:///{tmp_path}/empty.sqlite\n"
+    )
+    with pytest.raises(SystemExit, match=r"tavia-api: control/schema-outdated: .*run tavia db upgrade"):
+        main(["--config-file", str(path)])
