@@ -285,13 +285,26 @@ class AgentHost:
             self.lab.namespaces.remove(self.netns)
 
     @contextmanager
-    def client(self, **given: Any) -> Iterator[AgentClient]:
+    def client(
+        self,
+        *,
+        client_cert: Path | None = None,
+        server_ca: Path | None = None,
+        amphora_id: str | None = None,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 30.0,
+    ) -> Iterator[AgentClient]:
         """A controller's client, used inside the ``with`` only."""
-        directory = self.lab.directory
-        files = {"client_cert": directory / "client.pem", "server_ca": directory / "server_ca.pem"}
-        arguments = {**files, "connect_timeout": 3.0, "read_timeout": 30.0, "amphora_id": self.id} | given
         with inside(self.lab.world):
-            client = AgentClient(f"10.30.0.{self.number}", 9443, arguments.pop("amphora_id"), **arguments)
+            client = AgentClient(
+                f"10.30.0.{self.number}",
+                9443,
+                amphora_id or self.id,
+                client_cert=client_cert or self.lab.directory / "client.pem",
+                server_ca=server_ca or self.lab.directory / "server_ca.pem",
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+            )
             try:
                 yield client
             finally:
@@ -313,6 +326,12 @@ class AgentHost:
             connection.connect(str(self.run_file("haproxy.sock")))
             connection.sendall(command.encode() + b"\n")
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def stat(self, name: str) -> dict[str, str]:
+        """The line of ``show stat`` of a server or a frontend; empty when there is none."""
+        header, *lines = (line.split(",") for line in self.ask("show stat").removeprefix("# ").splitlines())
+        rows = (dict(zip(header, line, strict=False)) for line in lines)
+        return next((row for row in rows if name in (row["svname"], row["pxname"])), {})
 
     def pids(self, name: str) -> list[int]:
         """The amphora's processes of a name as the host numbers them, parents first."""
