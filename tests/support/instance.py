@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import Any, TypeVar
 
 from instance_driver import Driver, driving
@@ -56,6 +57,15 @@ def eventually(condition: Callable[[], T], what: str, seconds: float = DEADLINE)
     raise AssertionError(f"not within {seconds} s: {what} (last seen: {last!r})")
 
 
+class Listening(ThreadingTCPServer):
+    """http.server's own class asks DNS for the name of its address, which no namespace of ours can."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """An amphora that is killed resets its connections: nothing to tell."""
+
+
 class Member:
     """An HTTP server that answers with its name.
 
@@ -67,8 +77,7 @@ class Member:
         self.healthy = True
         self.finish = threading.Event()
         self.slow_requests = 0
-        self._server = within(namespace, lambda: ThreadingHTTPServer((MEMBERS_ADDRESS, 0), self._handler()))
-        self._server.daemon_threads = True
+        self._server = within(namespace, lambda: Listening((MEMBERS_ADDRESS, 0), self._handler()))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -340,8 +349,8 @@ class Instance:
         self.database.write(lambda conn: conn.execute(text(sql), values))
 
     def leases(self) -> list[dict[str, Any]]:
-        """Those that somebody holds."""
-        return self.rows("SELECT * FROM lease WHERE until > 0")
+        """Those that were not given back: a worker is at work, or died at it."""
+        return self.rows("SELECT * FROM lease WHERE owner <> ''")
 
     def logs(self) -> str:
         """The end of every log, for a test that failed."""

@@ -23,4 +23,4 @@ def instance(whole: Instance, request: pytest.FixtureRequest) -> Iterator[Instan
     failed_before = request.session.testsfailed
     yield whole
     if request.session.testsfailed > failed_before:
-        print(whole.logs())  # noqa: T201
+        print(whole.logs())
