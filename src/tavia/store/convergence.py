@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, case, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, null, or_, select, update
 
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Fault
@@ -112,10 +112,12 @@ def commit_converged(
     generation: int,
     fault: Fault | None = None,
     again_in: float | None = None,
+    seen_due_at: float | None = None,
 ) -> None:
     """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile.
 
     Where half of it could not be reached, ``fault`` says so, and it is looked at again in ``again_in`` seconds.
+    ``seen_due_at`` is the ``due_at`` that was read with the amphorae: one set since then is kept.
     """
     is_last = and_(_lb.generation == generation, _lb.deleted_generation.is_(None))
     conn.execute(
@@ -126,29 +128,42 @@ def commit_converged(
             attempted_generation=generation,
             provisioning_status=case((is_last, ProvisioningStatus.ACTIVE), else_=_lb.provisioning_status),
             fault=asdict(fault) if fault else None,
-            due_at=now() + again_in if again_in is not None else None,
+            due_at=_unless_set_since(seen_due_at, now() + again_in if again_in is not None else null()),
             failing_since=None,
         )
     )
 
 
-def commit_wait(conn: Connection, loadbalancer_id: str, generation: int, seconds: float, fault: Fault | None) -> None:
-    """Come back in ``seconds``; the status stays as it is. ``fault`` says what it waits for, if that is trouble."""
+def _unless_set_since(seen_due_at: float | None, due_at: Any) -> Any:
+    """A new ``due_at``, but where someone asked for another look after the tree was read."""
+    return case((_lb.due_at.is_not_distinct_from(seen_due_at), due_at), else_=_lb.due_at)
+
+
+def commit_wait(conn: Connection, loadbalancer_id: str, generation: int, seconds: float) -> None:
+    """Come back in ``seconds``; the status stays as it is, and so does what earlier attempts failed for."""
     conn.execute(
         update(schema.load_balancer)
         .where(_lb.id == loadbalancer_id)
-        .values(attempted_generation=generation, due_at=now() + seconds, fault=asdict(fault) if fault else None)
+        .values(attempted_generation=generation, due_at=now() + seconds)
     )
 
 
 def commit_failure(
-    conn: Connection, loadbalancer_id: str, generation: int, fault: Fault, *, show: bool, retry_in: float
+    conn: Connection,
+    loadbalancer_id: str,
+    generation: int,
+    fault: Fault,
+    *,
+    shown: ProvisioningStatus | None,
+    retry_in: float,
 ) -> None:
-    """An attempt failed. Where ``show`` is true and nothing newer was accepted it is ERROR; retries go on either way.
+    """An attempt failed. ``shown`` is what it shows if nothing newer was accepted; retries go on either way.
 
-    An ERROR shown already stays until an attempt succeeds or a new change is accepted.
+    ACTIVE says that all of ``generation`` is served though, None that the status stays. An ERROR shown already stays
+    until an attempt succeeds or a new change is accepted. A load balancer that is gone stays gone.
     """
-    last = _lb.generation == generation
+    last = and_(_lb.generation == generation, _lb.provisioning_status != ProvisioningStatus.DELETED)
+    is_served = shown is ProvisioningStatus.ACTIVE
     conn.execute(
         update(schema.load_balancer)
         .where(_lb.id == loadbalancer_id)
@@ -157,8 +172,9 @@ def commit_failure(
             due_at=now() + retry_in,
             failing_since=case((_lb.failing_since.is_(None), now()), else_=_lb.failing_since),
             fault=asdict(fault),
-            provisioning_status=case((last, ProvisioningStatus.ERROR), else_=_lb.provisioning_status)
-            if show
+            observed_generation=generation if is_served else _lb.observed_generation,
+            provisioning_status=case((last, shown), else_=_lb.provisioning_status)
+            if shown
             else _lb.provisioning_status,
         )
     )
@@ -172,8 +188,11 @@ def failing_for(conn: Connection, loadbalancer_id: str) -> float:
     return float(seconds or 0.0)
 
 
-def commit_deleted(conn: Connection, loadbalancer_id: str) -> None:
-    """All that the load balancer had is gone: its rows too, but for its own, which housekeeping purges later."""
+def commit_deleted(conn: Connection, loadbalancer_id: str, seen_due_at: float | None = None) -> None:
+    """All that the load balancer had is gone: its rows too, but for its own, which housekeeping purges later.
+
+    ``seen_due_at`` as in :func:`commit_converged`.
+    """
     for resource in CHILDREN_FIRST:
         table = schema.TABLES[resource]
         conn.execute(delete(table).where(table.c.loadbalancer_id == loadbalancer_id))
@@ -188,7 +207,7 @@ def commit_deleted(conn: Connection, loadbalancer_id: str) -> None:
             operating_status=OperatingStatus.OFFLINE,
             observed_generation=_lb.generation,
             attempted_generation=_lb.generation,
-            due_at=None,
+            due_at=_unless_set_since(seen_due_at, null()),
             failing_since=None,
             fault=None,
             updated_at=utcnow(),

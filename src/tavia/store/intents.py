@@ -15,6 +15,7 @@ from sqlalchemy import Connection, case, exists, func, insert, select, update
 from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer
 from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus
 from tavia.store import schema
+from tavia.store.clock import now
 from tavia.store.rows import to_row, utcnow
 
 _lb = schema.load_balancer.c
@@ -239,5 +240,5 @@ def remove_again(conn: Connection, amphora_id: str) -> None:
         .where(
             exists().where(amphora.id == amphora_id, amphora.loadbalancer_id == _lb.id),
         )
-        .values(due_at=0.0)
+        .values(due_at=now())
     )

@@ -53,12 +53,9 @@ def touch(conn: Connection, lease: Lease, ttl: float) -> None:
         raise LeaseLost(lease.loadbalancer_id)
 
 
-def release(conn: Connection, lease: Lease, rest: float = 0.0) -> None:
-    """Give it back, if it is still ours; nobody may take it for ``rest`` seconds.
-
-    Nobody owns it then: a renewal that was under way comes too late.
-    """
-    conn.execute(update(schema.lease).where(*_held(lease)).values(owner="", until=now() + rest))
+def release(conn: Connection, lease: Lease) -> None:
+    """Give it back, if it is still ours. Nobody owns it then: a renewal that was under way comes too late."""
+    conn.execute(update(schema.lease).where(*_held(lease)).values(owner="", until=0.0))
 
 
 def raise_epoch(conn: Connection, lease: Lease, held_by_agents: int) -> Lease:

@@ -244,7 +244,7 @@ def push_again(conn: Connection, amphora_id: str) -> None:
     """Have the worker push an amphora's bundle again, whatever its row says that it runs."""
     conn.execute(update(schema.amphora).where(_amphora.id == amphora_id).values(applied_hash=None))
     its_loadbalancer = select(_amphora.loadbalancer_id).where(_amphora.id == amphora_id).scalar_subquery()
-    conn.execute(update(schema.load_balancer).where(_lb.id == its_loadbalancer).values(due_at=0.0))
+    conn.execute(update(schema.load_balancer).where(_lb.id == its_loadbalancer).values(due_at=now()))
 
 
 def lagging(conn: Connection, timeout: float) -> dict[str, tuple[str | None, str | None]]:

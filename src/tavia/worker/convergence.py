@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -25,7 +25,7 @@ from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.cloud.protocols import Networking
 from tavia.model.resources import Amphora
 from tavia.model.seams import Fault, Seam, SeamError
-from tavia.model.statuses import AmphoraStatus
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings, VipNetwork, render_bundle, unit_of_line
 from tavia.store import convergence as store
@@ -33,9 +33,23 @@ from tavia.store import journal, leases
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
 from tavia.store.rows import utcnow
-from tavia.worker.hold_back import changed_units, forms, held_back, refused_rows
+from tavia.worker.hold_back import changed_units, forms, held_back, held_together, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
-from tavia.worker.plan import SEAM_OF, Commit, Converged, Do, Facts, Kind, Removed, Step, Wait, plan, serving
+from tavia.worker.plan import (
+    BOOTING,
+    SEAM_OF,
+    Commit,
+    Converged,
+    Do,
+    Facts,
+    Failed,
+    Kind,
+    Removed,
+    Step,
+    Wait,
+    plan,
+    serving,
+)
 from tavia.worker.retries import retry
 from tavia.worker.steps import BootFailed, Record, Steps
 
@@ -121,8 +135,7 @@ class Convergence:
         except SeamError as failure:
             self._fail(failure)
         except Exception as error:
-            LOG.exception("load balancer %s", self.lease.loadbalancer_id)
-            self._fail(SeamError(Seam.CONTROL, "internal-error", f"{type(error).__name__}: {error}"))
+            self._fail(_unforeseen(self.lease, error))
         else:
             self._write(lambda conn: journal.close_operation(conn, self._operation, state))
 
@@ -131,35 +144,48 @@ class Convergence:
         while True:
             if self.controller.stopping.is_set():
                 raise Stopping
-            self._tree = self._read()
+            self._tree = self._look()
             bundles = self._bundles()
             answer = plan(self._tree, self.facts, {key: bundle.hash for key, bundle in bundles.items()})
             match answer:
                 case Do(steps):
                     self._take(steps, bundles)
                 case Commit():
-                    if not self._pardon():
-                        self._commit_applied()
-                case Wait():
-                    return self._end(
-                        "waiting",
-                        lambda conn: store.commit_wait(
-                            conn, self._tree.loadbalancer.id, self._tree.generation, BOOT_POLL, None
-                        ),
-                    )
+                    self._commit_applied()
                 case Converged(missed):
                     self._commit_converged(missed)
                     rounds += 1
                     if rounds == ROUNDS or not self._changed_meanwhile():
                         return "done"
+                case Failed(failure):
+                    raise failure
+                case Wait():
+                    return self._wait()
                 case Removed():
-                    return self._end("done", lambda conn: store.commit_deleted(conn, self._tree.loadbalancer.id))
+                    return self._end()
 
-    def _end(self, state: str, commit: Callable[[Connection], None]) -> str:
-        self._write(commit)
-        return state
+    def _wait(self) -> str:
+        tree = self._tree
+        self._write(lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, BOOT_POLL))
+        return "waiting"
+
+    def _end(self) -> str:
+        gone = self._tree.loadbalancer
+        self._write(lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
+        return "done"
 
     # reading and rendering
+
+    def _look(self) -> Tree:
+        """What to plan from. What is accepted once this generation was pushed is for the next round.
+
+        Otherwise every push of a burst would be outdated when it is done, and nothing be committed before its end.
+        """
+        fresh = self._read()
+        if any(amphora.applied_generation >= self._tree.generation for amphora in fresh.amphorae):
+            loadbalancer = dataclasses.replace(self._tree.loadbalancer, due_at=fresh.loadbalancer.due_at)
+            return dataclasses.replace(self._tree, loadbalancer=loadbalancer, amphorae=fresh.amphorae)
+        return fresh
 
     def _read(self) -> Tree:
         loadbalancer_id = self.lease.loadbalancer_id
@@ -176,7 +202,7 @@ class Convergence:
         tree = self._tree
         if tree.loadbalancer.deleted_generation is not None:
             return {}
-        wanted = held_back(tree.wanted(), self.held)
+        wanted = held_back(tree.wanted(), self._all_held())
         carrying = serving(tree, self.facts)
         return {amphora.id: self._render(wanted, amphora, carrying) for amphora in carrying}
 
@@ -232,6 +258,8 @@ class Convergence:
                 return effect()
             except SeamError as failure:
                 return failure
+            except Exception as error:
+                return _unforeseen(self.lease, error)
 
         return outcome
 
@@ -268,6 +296,8 @@ class Convergence:
                 refusals.append((step, outcome))
             elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
                 self.facts.unreachable[step.subject] = outcome
+            elif isinstance(outcome, SeamError) and step.kind in BOOTING:
+                self.facts.failed[_role(self._tree, step.subject)] = outcome
             elif isinstance(outcome, SeamError):
                 raise outcome
         for step, refusal in refusals[:1]:
@@ -299,7 +329,7 @@ class Convergence:
 
     def _hold_back(self, refused: BundleRefused, bundle: Bundle) -> None:
         """Hold back the unit that HAProxy named, else the newest changed one. Raises where none is left."""
-        candidates = [unit for unit in changed_units(self._tree.wanted()) if unit not in self.held]
+        candidates = [unit for unit in changed_units(self._tree.wanted()) if unit not in self._all_held()]
         if not candidates:
             raise refused
         named = unit_of_line(bundle.files["haproxy.cfg"], refused.line) if refused.line else None
@@ -308,6 +338,11 @@ class Convergence:
         if unit not in self._pardoned and unit != named:
             self._guessed.append(unit)
         self.held[unit] = _fault(refused)
+
+    def _all_held(self) -> dict[str, Fault]:
+        """What is held back, with what has to be held back with it."""
+        tree = self._tree.wanted()
+        return {each: fault for unit, fault in self.held.items() for each in held_together(tree, unit)}
 
     def _pardon(self) -> bool:
         """Let go of a unit that was held back on a guess before the guilty one was: each gets one more chance."""
@@ -321,20 +356,24 @@ class Convergence:
     # committing
 
     def _commit_applied(self) -> None:
+        if self._pardon():
+            return
         tree = self._tree
-        form_of = forms(tree.wanted())
-        applied = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in self.held}
-        refused = {row: fault for unit, fault in self.held.items() for row in refused_rows(tree, unit)}
+        form_of, held = forms(tree.wanted()), self._all_held()
+        applied = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in held}
+        refused = {row: fault for unit, fault in held.items() for row in refused_rows(tree, unit)}
         self._write(lambda conn: store.commit_children(conn, tree.loadbalancer.id, tree.generation, refused, applied))
         self.facts.committed_generation = tree.generation
 
     def _commit_converged(self, missed: Sequence[str]) -> None:
-        tree = self._tree
-        if self.facts.committed_generation < tree.generation:
+        loadbalancer, generation = self._tree.loadbalancer, self._tree.generation
+        if self.facts.committed_generation < generation:
             raise self.facts.unreachable[missed[0]]
-        fault = _fault(self.facts.unreachable[missed[0]]) if missed else None
+        fault = _fault(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
         again_in = UNREACHED_AGAIN if missed else None
-        self._write(lambda conn: store.commit_converged(conn, tree.loadbalancer.id, tree.generation, fault, again_in))
+        self._write(
+            lambda conn: store.commit_converged(conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at)
+        )
 
     def _changed_meanwhile(self) -> bool:
         """Whether more was accepted; then what comes in a burst is given a moment, to be applied together."""
@@ -343,6 +382,7 @@ class Convergence:
         for learnt in (self.held, self._guessed, self._pardoned, self.facts.unreachable):
             learnt.clear()
         self.controller.stopping.wait(self.controller.coalesce_interval)
+        self._tree = self._read()
         return True
 
     def _fail(self, failure: SeamError) -> None:
@@ -353,17 +393,15 @@ class Convergence:
         def record(conn: Connection) -> None:
             failing_for = store.failing_for(conn, tree.loadbalancer.id)
             decision = retry(failure, failing_for, controller.retry_pending_seconds, controller.retry_interval_max)
-            if decision.show and is_served:
-                store.commit_converged(conn, tree.loadbalancer.id, tree.generation, _fault(failure), decision.after)
-            else:
-                store.commit_failure(
-                    conn,
-                    tree.loadbalancer.id,
-                    tree.generation,
-                    _fault(failure),
-                    show=decision.show,
-                    retry_in=decision.after,
-                )
+            shown = ProvisioningStatus.ACTIVE if is_served else ProvisioningStatus.ERROR
+            store.commit_failure(
+                conn,
+                tree.loadbalancer.id,
+                tree.generation,
+                _fault(failure, tree.loadbalancer.fault),
+                shown=shown if decision.show else None,
+                retry_in=decision.after,
+            )
             journal.close_operation(conn, self._operation, "failed", failure)
 
         self._write(record)
@@ -406,6 +444,17 @@ def _what(tree: Tree) -> str:
     return "failover" if any(a.replace_generation is not None for a in tree.amphorae) else "update"
 
 
-def _fault(failure: SeamError) -> Fault:
-    since = utcnow().isoformat(timespec="seconds")
+def _role(tree: Tree, amphora_id: str) -> Role | None:
+    return next(a.role for a in tree.amphorae if a.id == amphora_id)
+
+
+def _unforeseen(lease: Lease, error: Exception) -> SeamError:
+    LOG.error("load balancer %s", lease.loadbalancer_id, exc_info=error)
+    return SeamError(Seam.CONTROL, "internal-error", f"{type(error).__name__}: {error}")
+
+
+def _fault(failure: SeamError, earlier: Mapping[str, Any] | None = None) -> Fault:
+    """``earlier`` is the fault shown so far: the same one goes on, it does not begin again."""
+    is_same = earlier is not None and earlier["code"] == failure.code
+    since = earlier["since"] if earlier and is_same else utcnow().isoformat(timespec="seconds")
     return Fault(code=failure.code, seam=failure.seam, message=failure.message, since=since)

@@ -88,6 +88,21 @@ def held_back(tree: Tree, unit_ids: Collection[str]) -> Tree:
     )
 
 
+def held_together(tree: Tree, unit_id: str) -> list[str]:
+    """A unit to hold back, and the listeners that would lose their pool with it: they keep the one they have."""
+    new_pools = {pool.id for pool in tree.pools if pool.applied_form is None}
+    if unit_id not in new_pools:
+        return [unit_id]
+    switching = (listener for listener in tree.listeners if listener.default_pool_id == unit_id)
+    return [unit_id, *(each.id for each in switching if _applied_pool(each) not in (None, unit_id))]
+
+
+def _applied_pool(listener: Listener) -> str | None:
+    form = listener.applied_form
+    pool_id: str | None = form["listener"]["default_pool_id"] if form else None
+    return pool_id
+
+
 def refused_rows(tree: Tree, unit_id: str) -> list[str]:
     """The ids of a held-back unit's rows whose change did not come to be: the unit's own and what is below it."""
     below: tuple[Configured, ...] = (

@@ -45,6 +45,10 @@ SEAM_OF = {
 }
 
 
+BOOTING = frozenset({Kind.MAKE_PORTS, Kind.BOOT_SERVER, Kind.AWAIT_AGENT})
+"""The steps of an amphora on its way up. One that fails fails its role, and the other role goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One effect. ``subject`` is the id of the amphora, the role to fill for CREATE_AMPHORA, or the VIP's port."""
@@ -73,6 +77,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """All that could be done is done, but ``failure`` kept an amphora from booting."""
+
+    failure: SeamError
+
+
+@dataclass(frozen=True, slots=True)
 class Converged:
     """All is as it should be, but for ``missed``: the amphorae that could not be reached."""
 
@@ -84,7 +95,7 @@ class Removed:
     """The load balancer was to be deleted, and nothing of it is left."""
 
 
-Answer = Do | Commit | Wait | Converged | Removed
+Answer = Do | Commit | Wait | Failed | Converged | Removed
 
 
 @dataclass(slots=True)
@@ -92,7 +103,8 @@ class Facts:
     """What this convergence has learnt so far and no row records.
 
     ``silent``: amphorae whose heartbeats stopped; ``vrrp_master``: the one that last reported to hold the VIP;
-    ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed.
+    ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed;
+    ``failed``: why a role's amphora did not boot, which is tried again by the next convergence only.
     """
 
     silent: frozenset[str] = frozenset()
@@ -100,6 +112,7 @@ class Facts:
     answering: set[str] = field(default_factory=set)
     not_yet: set[str] = field(default_factory=set)
     unreachable: dict[str, SeamError] = field(default_factory=dict)
+    failed: dict[Role | None, SeamError] = field(default_factory=dict)
     committed_generation: int = 0
     vip_port_deleted: bool = False
 
@@ -131,10 +144,16 @@ def plan(tree: Tree, facts: Facts, wanted_hashes: Mapping[str, str]) -> Answer:
     steps = tuple(_fence(tree, facts)) or tuple(_boot(tree, facts)) or tuple(_leftovers(tree))
     if steps:
         return Do(steps)
+    return _obstacle(tree, facts) or Converged(
+        missed=tuple(a.id for a in carrying if not _runs(a, tree, wanted_hashes))
+    )
+
+
+def _obstacle(tree: Tree, facts: Facts) -> Failed | Wait | None:
+    if facts.failed:
+        return Failed(next(iter(facts.failed.values())))
     booting = [a.id for a in tree.amphorae if a.id in facts.not_yet and a.id not in facts.answering]
-    if booting:
-        return Wait(f"amphora {', '.join(booting)} boots")
-    return Converged(missed=tuple(a.id for a in carrying if not _runs(a, tree, wanted_hashes)))
+    return Wait(f"amphora {', '.join(booting)} boots") if booting else None
 
 
 def _removal(tree: Tree, facts: Facts) -> Answer:
@@ -189,6 +208,8 @@ def _fence(tree: Tree, facts: Facts) -> Iterator[Step]:
 def _boot(tree: Tree, facts: Facts) -> Iterator[Step]:
     for role in tree.loadbalancer.topology.roles:
         new = _kept(tree, role)
+        if role in facts.failed:
+            continue
         if new is None:
             yield Step(Kind.CREATE_AMPHORA, role)
         elif new.status is AmphoraStatus.BOOTING and new.id not in facts.answering:

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, select
 
 from tavia.amphora.agent_config import render_agent_config
 from tavia.amphora.bundle import Bundle, Fence
-from tavia.amphora.client import AgentClient, Unreachable
+from tavia.amphora.client import AgentClient, TlsRefused, Unreachable
 from tavia.amphora.heartbeat import derive_key
+from tavia.amphora.protocol import AgentFailed
 from tavia.cloud.protocols import Cloud, Port, Server, ServerSpec, ServerStatus
 from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
@@ -37,6 +38,8 @@ Record = Callable[[Connection], None]
 AGENT_POLL = 0.02
 AGENT_WAIT = 2.0
 """Seconds between two looks whether a booted agent answers, and for how long one step looks."""
+QUICK_BOOT = 10.0
+"""Seconds after which a boot is a slow one: it is looked at once in a while then, and keeps no thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +91,14 @@ class Steps:
         return self._effects[step.kind](tree, step.subject, facts)
 
     def push(self, amphora: Amphora, bundle: Bundle, fence: Fence) -> Record:
-        """Give an amphora its bundle. Raises what the agent's client raises (FenceRefused, BundleRefused, ...)."""
-        self._agent_of(amphora).put_bundle(replace(bundle, fence=fence))
+        """Give an amphora its bundle. Raises what the agent's client raises (FenceRefused, BundleRefused, ...).
+
+        Where its row no longer says what it runs, it gets the controllers' addresses and its heartbeat key again too.
+        """
+        agent = self._agent_of(amphora)
+        agent.put_bundle(replace(bundle, fence=fence))
+        if amphora.status is AmphoraStatus.ALLOCATED and amphora.applied_hash is None:
+            agent.put_config(self._agent_config(amphora))
         return _change(
             amphora,
             status=AmphoraStatus.ALLOCATED,
@@ -211,6 +220,7 @@ class Steps:
             controllers=list(self._options.controllers),
             heartbeat_interval=self._options.heartbeat_interval,
             heartbeat_key_hex=derive_key(self._options.heartbeat_key, amphora.id).hex(),
+            bind_host=amphora.lb_network_ip or "::",
             bind_port=self._options.agent_port,
         )
 
@@ -220,26 +230,36 @@ class Steps:
         failure = _boot_failure(amphora, server)
         if failure:
             raise BootFailed(amphora, failure)
-        if server and server.status is ServerStatus.ACTIVE and self._agent_answers(amphora):
-            facts.answering.add(amphora.id)
-            return _change(amphora, cached_zone=server.zone)
-        if self._booting_for(amphora) > self._options.boot_timeout:
-            message = f"the agent at {amphora.lb_network_ip} did not answer within {self._options.boot_timeout:.0f} s"
-            raise BootFailed(amphora, SeamError(Seam.MGMT_NET, "agent-never-answered", message))
+        booting_for = self._booting_for(amphora)
+        message = f"the agent at {amphora.lb_network_ip} did not answer within {self._options.boot_timeout:.0f} s"
+        trouble = SeamError(Seam.MGMT_NET, "agent-never-answered", message)
+        if server and server.status is ServerStatus.ACTIVE:
+            try:
+                self._agent_answers(amphora, AGENT_WAIT if booting_for < QUICK_BOOT else 0.0)
+            except Unreachable:
+                pass
+            except (TlsRefused, AgentFailed) as refusal:
+                trouble = refusal
+            else:
+                facts.answering.add(amphora.id)
+                return _change(amphora, cached_zone=server.zone)
+        if booting_for > self._options.boot_timeout:
+            raise BootFailed(amphora, trouble)
         facts.not_yet.add(amphora.id)
         return _nothing
 
-    def _agent_answers(self, amphora: Amphora) -> bool:
-        deadline = time.monotonic() + AGENT_WAIT
+    def _agent_answers(self, amphora: Amphora, patience: float) -> None:
+        """Return once it does. Raises what the client raises, Unreachable after ``patience`` seconds."""
+        deadline = time.monotonic() + patience
         while True:
             try:
                 self._agent_of(amphora).status()
             except Unreachable:
                 if time.monotonic() > deadline:
-                    return False
+                    raise
                 time.sleep(AGENT_POLL)
             else:
-                return True
+                return
 
     def _booting_for(self, amphora: Amphora) -> float:
         with self._database.read() as conn:

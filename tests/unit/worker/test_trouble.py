@@ -1,0 +1,321 @@
+"""What goes wrong beside the plan: steps that fail alone, requests at the wrong moment, streams of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select, update
+from world import FakeAgent, World
+
+from tavia.amphora.client import TlsRefused
+from tavia.cloud.protocols import ServerSpec, ServerStatus
+from tavia.model.resources import Listener, LoadBalancer, Member, Pool
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
+from tavia.store import intents, journal, leases, liveness, schema
+from tavia.store.clock import now
+from tavia.store.rows import utcnow
+from tavia.worker.convergence import ROUNDS
+
+MakeWorld = Callable[..., World]
+ACTIVE, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR
+QUOTA = SeamError(Seam.BOOT, "quota", "no more instances", permanent=True)
+_lb = schema.load_balancer.c
+
+
+def add(world: World, row: Member | Listener | Pool) -> None:
+    """One accepted request that adds a row."""
+
+    def accept(conn: Connection) -> None:
+        intents.add(conn, row, intents.begin_change(conn, row.loadbalancer_id))
+
+    world.database.write(accept)
+
+
+def refuse_boots(world: World, refused: Callable[[int], bool], error: Exception) -> None:
+    """Let compute refuse servers, by how many were asked for before."""
+    boot, asked = world.compute.boot, []
+
+    def boot_or_refuse(spec: ServerSpec) -> str:
+        asked.append(spec)
+        if refused(len(asked) - 1):
+            raise error
+        return boot(spec)
+
+    world.compute.boot = boot_or_refuse  # type: ignore[method-assign]
+
+
+def before_each(world: World, effect: str, act: Callable[[], None], times: int = 1) -> None:
+    """Let something happen right before the next effects of this name."""
+    through, left = world.switch.through, [act] * times
+
+    def acting(name: str, do: Callable[[], Any]) -> Any:
+        if name == effect and left:
+            left.pop()()
+        return through(name, do)
+
+    world.switch.through = acting  # type: ignore[method-assign,assignment]
+
+
+def scalar(world: World, statement: Any) -> Any:
+    with world.database.read() as conn:
+        return conn.execute(statement).scalar_one()
+
+
+def fault(world: World, loadbalancer: LoadBalancer) -> dict[str, Any]:
+    found = world.tree(loadbalancer).loadbalancer.fault
+    assert found
+    return found
+
+
+def steps(world: World) -> list[str]:
+    with world.database.read() as conn:
+        return list(conn.execute(select(schema.step.c.state).order_by(schema.step.c.started)).scalars())
+
+
+def test_an_unforeseen_error_of_one_step_leaves_the_others_recorded(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    refuse_boots(world, lambda number: number == 0, ZeroDivisionError("a bug"))
+    world.converge(lb, passes=1)
+    assert "running" not in steps(world)
+    assert steps(world).count("failed") == 1
+    assert fault(world, lb)["code"] == "internal-error"
+    assert len([a for a in world.tree(lb).amphorae if a.compute_id]) == 1
+
+
+def test_a_half_that_cannot_boot_does_not_keep_the_other_from_serving(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    refuse_boots(world, lambda number: number >= 1, QUOTA)
+    lb = world.create()
+    world.converge(lb, passes=1)
+    tree = world.tree(lb)
+    assert len(world.bundles) == 1
+    assert {row.provisioning_status for row in (*tree.listeners, *tree.pools, *tree.members)} == {ACTIVE}
+    assert tree.loadbalancer.provisioning_status is ACTIVE, "ERROR only where no amphora can be made to serve"
+    assert fault(world, lb)["code"] == "quota"
+
+
+def test_a_booted_agent_that_refuses_tls_is_waited_for_and_then_replaced(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    lb = world.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeAgent, "status", _refuse_tls)
+        world.converge(lb, passes=1)
+        (amphora,) = world.tree(lb).amphorae
+        world.sql(update(schema.amphora).values(boot_started_at=now() - 301.0))
+        world.look_again(lb)
+        world.converge(lb, passes=1)
+    assert fault(world, lb)["code"] == "tls-refused-by-amphora"
+    world.look_again(lb)
+    world.converge(lb)
+    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
+    assert amphora.id not in {a.id for a in world.tree(lb).amphorae}
+
+
+def _refuse_tls(_agent: FakeAgent) -> None:
+    raise TlsRefused("amphora", "bad certificate")
+
+
+def test_an_error_keeps_its_fault_while_the_next_try_boots(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.compute.boots_to = ServerStatus.ERROR
+    lb = world.create()
+    world.converge(lb, passes=1)
+    world.sql(update(schema.load_balancer).values(failing_since=now() - 301.0))
+    world.look_again(lb)
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.provisioning_status is ERROR
+    world.compute.boots_to = ServerStatus.BUILDING
+    world.look_again(lb)
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.provisioning_status is ERROR
+    assert fault(world, lb)["code"] == "server-error"
+
+
+def test_a_fault_says_since_when_it_fails_not_when_it_was_last_tried(make_world: MakeWorld) -> None:
+    world = make_world()
+    refuse_boots(world, lambda _: True, QUOTA)
+    lb = world.create()
+    world.converge(lb, passes=1)
+    an_hour_ago = (utcnow() - timedelta(hours=1)).isoformat(timespec="seconds")
+    world.sql(update(schema.load_balancer).values(fault=fault(world, lb) | {"since": an_hour_ago}))
+    world.look_again(lb)
+    world.converge(lb, passes=1)
+    assert fault(world, lb)["since"] == an_hour_ago
+
+
+def test_what_fails_behind_a_serving_load_balancer_is_tried_ever_more_rarely(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    refuse_boots(world, lambda _: True, QUOTA)
+    world.failover(lb)
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE, "the old amphora serves on"
+    world.sql(update(schema.load_balancer).values(failing_since=_lb.failing_since - 40.0))
+    world.look_again(lb)
+    world.converge(lb, passes=1)
+    assert scalar(world, select(_lb.due_at - now())) > 30.0
+
+
+def test_a_deleted_load_balancer_stays_deleted_though_a_second_removal_fails(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    (amphora,) = world.tree(lb).amphorae
+    came_back = world.compute.found[amphora.compute_id or ""]
+    world.delete(lb)
+    world.converge(lb)
+    world.compute.found[came_back.id] = came_back
+    world.database.write(lambda conn: intents.remove_again(conn, amphora.id))
+    before_each(world, "delete-server", _out_of_order)
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.DELETED
+    world.look_again(lb)
+    world.converge(lb)
+    assert not world.compute.found
+
+
+def _out_of_order() -> None:
+    raise SeamError(Seam.BOOT, "compute-down", "no answer", permanent=True)
+
+
+def test_a_refused_member_stays_in_error_until_it_is_applied(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    pool = world.tree(lb).pools[0]
+    bad = world.member(pool, 40)
+    add(world, bad)
+    world.forbidden = bad.address
+    world.converge(lb, passes=1)
+    add(world, world.listener(lb, 81, None))
+    world.converge(lb, passes=1)
+    status = {m.id: m.provisioning_status for m in world.tree(lb).members}
+    assert status[bad.id] is ERROR
+    world.forbidden = ""
+    world.change(lb, lambda conn, g: None)
+    world.converge(lb)
+    assert {m.provisioning_status for m in world.tree(lb).members} == {ACTIVE}
+
+
+def test_a_listener_keeps_its_pool_where_the_new_one_is_refused(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    (listener,), (old,) = world.tree(lb).listeners, world.tree(lb).pools
+    new = world.pool(lb)
+    bad = world.member(new, 40)
+    add(world, new)
+    add(world, bad)
+    world.change(lb, lambda conn, g: intents.change(conn, Listener, [listener.id], g, default_pool_id=new.id))
+    world.forbidden = bad.address
+    world.converge(lb, passes=1)
+    config = world.bundles[world.tree(lb).amphorae[0].id].files["haproxy.cfg"]
+    assert f"default_backend {old.id}:{listener.id}" in config
+    tree = world.tree(lb)
+    assert (tree.listeners[0].provisioning_status, tree.loadbalancer.provisioning_status) == (ERROR, ACTIVE)
+    world.forbidden = ""
+    world.change(lb, lambda conn, g: None)
+    world.converge(lb)
+    tree = world.tree(lb)
+    assert {row.provisioning_status for row in (*tree.listeners, *tree.pools, *tree.members)} == {ACTIVE}
+
+
+def test_a_removal_asked_for_during_a_convergence_is_not_forgotten(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    (old,) = world.tree(lb).amphorae
+    came_back = world.compute.found[old.compute_id or ""]
+    world.failover(lb)
+    world.converge(lb)
+    world.compute.found[came_back.id] = came_back
+
+    def hear() -> None:
+        world.database.write(lambda conn: intents.remove_again(conn, old.id))
+
+    _while_committing(world, hear)
+    add(world, world.member(world.tree(lb).pools[0], 2))
+    world.converge(lb)
+    assert came_back.id not in world.compute.found
+    assert [a.status for a in world.tree(lb).amphorae] == [AmphoraStatus.ALLOCATED]
+
+
+def test_a_push_asked_for_during_a_convergence_is_not_forgotten(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    (amphora,) = world.tree(lb).amphorae
+    _while_committing(world, lambda: world.database.write(lambda conn: liveness.push_again(conn, amphora.id)))
+    add(world, world.member(world.tree(lb).pools[0], 2))
+    world.converge(lb)
+    assert world.tree(lb).amphorae[0].applied_hash is not None
+
+
+def _while_committing(world: World, act: Callable[[], None]) -> None:
+    """Let something happen right before the load balancer turns ACTIVE: after the tree was read the last time."""
+    through = world.switch.through
+
+    def acting(name: str, do: Callable[[], Any]) -> Any:
+        children_are_active = scalar(
+            world, select(schema.member.c.provisioning_status).order_by(schema.member.c.created_at.desc()).limit(1)
+        )
+        if name == "transaction" and children_are_active == ACTIVE and pushed():
+            world.switch.through = through  # type: ignore[method-assign]
+            act()
+        return through(name, do)
+
+    pushes = len(world.pushes)
+
+    def pushed() -> bool:
+        return len(world.pushes) > pushes
+
+    world.switch.through = acting  # type: ignore[method-assign,assignment]
+
+
+def test_under_a_stream_of_changes_each_round_is_committed(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    pool = world.tree(lb).pools[0]
+    first = world.member(pool, 2)
+    add(world, first)
+    numbers = iter(range(3, 100))
+    before_each(world, "put-bundle", lambda: add(world, world.member(pool, next(numbers))), times=20)
+    pushes = len(world.pushes)
+    world.converge(lb, passes=1)
+    assert len(world.pushes) == pushes + ROUNDS
+    status = {m.id: m.provisioning_status for m in world.tree(lb).members}
+    assert status[first.id] is ACTIVE
+
+
+def test_the_steps_of_a_dead_worker_are_lost_with_its_operation(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    step = journal.StepRecord(id="s", what="boot-server", seam=Seam.BOOT, subject="a")
+
+    def die_in_a_step(conn: Connection) -> None:
+        operation = journal.open_operation(conn, loadbalancer_id=lb.id, what="create", generation=1, epoch=1, host="h")
+        journal.open_steps(conn, operation, [step])
+
+    world.database.write(die_in_a_step)
+    world.converge(lb)
+    assert scalar(world, select(schema.step.c.state).where(schema.step.c.id == "s")) == "lost"
+
+
+def test_a_lease_given_back_cannot_be_renewed_by_a_late_keeper(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    lease = world.database.write(lambda conn: leases.take(conn, lb.id, "a", 30.0))
+    assert lease
+    world.database.write(lambda conn: leases.release(conn, lease))
+    with pytest.raises(leases.LeaseLost):
+        world.database.write(lambda conn: leases.touch(conn, lease, 30.0))
+    assert world.database.write(lambda conn: leases.take(conn, lb.id, "b", 30.0))
