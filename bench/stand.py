@@ -131,27 +131,20 @@ class Stand:
     # -- configuration --------------------------------------------------------------------------------------------
 
     def configure(self, group: str, option: str, value: str) -> None:
-        """Set an option in octavia.conf; API and worker start again when it was something else."""
+        """Set an option in octavia.conf; the services start again when it was something else."""
         file = self._embedded.config_file
         parser = configparser.ConfigParser(interpolation=None)
         parser.read(file)
         if parser.get(group, option, fallback=None) == value:
             return
-        if not parser.has_section(group):
-            parser.add_section(group)
         parser.set(group, option, value)
         with file.open("w") as config:
             parser.write(config)
-        for service in ("tavia-api", "tavia-worker"):
-            self._restart(service)
+        supervisor = report.read_process(self._embedded.supervisor_file)
+        if supervisor:
+            os.kill(supervisor.pid, signal.SIGTERM)
+            _must(lambda: not supervisor.alive, "the services end")
         self._up()
-
-    def _restart(self, service: str) -> None:
-        process = report.read(self._embedded.services_file)[service].process
-        if process is None:
-            raise RuntimeError(f"{service} does not run")
-        os.kill(process.pid, signal.SIGTERM)
-        _must(lambda: not process.alive, f"{service} ends")
 
     # -- load balancers -------------------------------------------------------------------------------------------
 
