@@ -120,6 +120,10 @@ class FakeAgent:
     def put_bundle(self, bundle: Bundle) -> None:
         self.world.switch.through("put-bundle", lambda: self._put(bundle))
 
+    def put_config(self, text: str) -> None:
+        self._reach()
+        self.world.agent_configs.append((self.amphora.id, text))
+
     def _reach(self) -> None:
         servers = self.world.compute.servers(frozenset({f"tavia-amphora={self.amphora.id}"}))
         is_on = any(s.status is ServerStatus.ACTIVE for s in servers)
@@ -266,6 +270,7 @@ class World:
         self.networking = FakeNetworking(self.switch)
         self.bundles: dict[str, Bundle] = {}
         self.pushes: list[tuple[str, int]] = []
+        self.agent_configs: list[tuple[str, str]] = []
         self.cut_off: set[str] = set()
         self.forbidden = ""
         self.names_lines = True

@@ -35,8 +35,8 @@ HEARTBEATS_LOST = Verdict(
     Seam.MGMT_NET,
     "heartbeats-lost",
     Action.ALARM,
-    "its agent answers but no heartbeats arrive: check controller_ip_port_list, heartbeat_key and UDP 5555 towards the "
-    "controllers",
+    "its agent answers but no heartbeats arrive: it is told the controllers' addresses and its key again; check "
+    "controller_ip_port_list, heartbeat_key and UDP 5555 towards the controllers",
 )
 AGENT_UNREACHABLE = Verdict(
     Seam.MGMT_NET,

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from tavia.cloud.protocols import Compute
 from tavia.diagnosis.evidence import Action, Verdict
+from tavia.diagnosis.verdict import HEARTBEATS_LOST
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Fault, SeamError
 from tavia.model.statuses import OperatingStatus
@@ -80,6 +81,8 @@ class Repairs:
             since = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
             fault = Fault(code=found.code, seam=found.seam, message=found.sentence, since=since)
             liveness.set_fault(conn, order.amphora.id, fault)
+            if found is HEARTBEATS_LOST:
+                liveness.push_again(conn, order.amphora.id)  # with it come the controllers' addresses and its key
             if found.action is not Action.REPLACE:
                 self._journal(conn, f"amphora-{found.action}", [order])
 

@@ -12,7 +12,7 @@ from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import Listener, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role, Topology
-from tavia.store import intents, leases, schema
+from tavia.store import intents, leases, liveness, schema
 from tavia.worker.convergence import Convergence, converge
 
 MakeWorld = Callable[..., World]
@@ -389,6 +389,23 @@ def test_a_heartbeat_from_a_replaced_amphora_repeats_its_removal(make_world: Mak
     world.converge(lb)
     assert came_back.id not in world.compute.found
     assert [a.status for a in world.tree(lb).amphorae] == [AmphoraStatus.ALLOCATED]
+
+
+def test_an_amphora_whose_configuration_is_asked_for_again_gets_its_bundle_and_the_controllers_addresses(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    lb = world.create()
+    world.converge(lb)
+    (amphora,) = world.tree(lb).amphorae
+    assert world.agent_configs == []
+    world.database.write(lambda conn: liveness.push_again(conn, amphora.id))
+    world.converge(lb)
+    assert [(key, "198.18.0.2:5555" in text) for key, text in world.agent_configs] == [(amphora.id, True)]
+    assert world.tree(lb).amphorae[0].applied_hash == world.bundles[amphora.id].hash
+    world.look_again(lb)
+    world.converge(lb)
+    assert len(world.agent_configs) == 1
 
 
 def test_the_vips_port_stays_where_it_was_not_ours(make_world: MakeWorld) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import falcon
 from sqlalchemy import Connection
 
@@ -9,7 +11,7 @@ from tavia.api.errors import not_found
 from tavia.api.handlers.common import Reader
 from tavia.api.kinds import AMPHORA
 from tavia.model.resources import Amphora
-from tavia.store import intents, reading
+from tavia.store import intents, liveness, reading
 
 
 class Amphorae(Reader):
@@ -34,8 +36,9 @@ class Amphorae(Reader):
         resp.status = falcon.HTTP_202
 
     def on_put_config(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
-        """Have its configuration compared and sent again: what every convergence does."""
-        self.backend.changes.failover(self._owner(amphora_id), lambda _conn, _generation: None)
+        """Have its agent's configuration and its bundle sent again."""
+        again = partial(liveness.push_again, amphora_id=amphora_id)
+        self.backend.changes.failover(self._owner(amphora_id), lambda conn, _generation: again(conn))
         resp.status = falcon.HTTP_202
 
     def on_get_stats(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
