@@ -24,6 +24,7 @@ from tavia.health.watching import Watch
 from tavia.health.witnesses import Witnesses
 from tavia.model.statuses import OperatingStatus, ProvisioningStatus, Topology
 from tavia.store import intents, liveness, schema
+from tavia.store.clock import now
 from tavia.store.database import Database
 from tavia.store.rows import to_row
 
@@ -127,6 +128,13 @@ class Fleet:
         lb = schema.load_balancer
         with self.database.read() as conn:
             return conn.execute(select(lb).where(lb.c.id == self.row(amphora_id).loadbalancer_id)).one()
+
+    def asked_to_converge(self, amphora_id: str) -> bool:
+        """Whether its load balancer has a time to be looked at that has come."""
+        lb = schema.load_balancer.c
+        its = self.row(amphora_id).loadbalancer_id
+        with self.database.read() as conn:
+            return conn.execute(select(lb.id).where(lb.id == its, lb.due_at <= now())).one_or_none() is not None
 
     def marked(self) -> list[str]:
         """The amphorae whose replacement was asked for."""

@@ -200,7 +200,7 @@ def test_a_removed_amphora_that_comes_back_never_counts_as_alive_and_is_removed_
     station.say(amphora_id)
     station.recorder.flush()
     assert fleet.row(amphora_id).status == "PENDING_DELETE"
-    assert fleet.loadbalancer(amphora_id).due_at == 0
+    assert fleet.asked_to_converge(amphora_id)
     assert fleet.wakes == [None]
     assert rows(fleet, schema.amphora_health)[0]["last_update"] == silent_since
 

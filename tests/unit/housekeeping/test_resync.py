@@ -27,7 +27,7 @@ def test_one_that_differs_in_two_rounds_is_pushed_again(fleet: Fleet, resync: Re
     assert fleet.row(lagging).applied_hash == "h"
     resync.look()
     assert fleet.row(lagging).applied_hash is None
-    assert fleet.loadbalancer(lagging).due_at == 0
+    assert fleet.asked_to_converge(lagging)
     assert fleet.loadbalancer(lagging).generation == 3
     assert fleet.row(fine).applied_hash == "h"
     assert (fleet.marked(), fleet.wakes) == ([], [None])
