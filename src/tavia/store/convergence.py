@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, case, delete, insert, null, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, func, insert, null, or_, select, update
 
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Fault
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 def due(conn: Connection, providers: Collection[str], limit: int) -> list[str]:
-    """Load balancers of these providers that want convergence and whose lease is free.
+    """Some load balancers of these providers that want convergence and whose lease is free, in random order.
 
     A generation that no worker has attempted yet, or a stored time that has come (a wait, a retry).
     """
@@ -44,6 +44,7 @@ def due(conn: Connection, providers: Collection[str], limit: int) -> list[str]:
             or_(_lb.provisioning_status != ProvisioningStatus.DELETED, _lb.due_at.is_not(None)),
             lease.until <= now(),
         )
+        .order_by(func.random())
         .limit(limit)
     )
     return list(rows.scalars())

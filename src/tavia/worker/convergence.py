@@ -62,6 +62,9 @@ BOOT_POLL = 1.0
 UNREACHED_AGAIN = 5.0
 """Seconds until a booting amphora, or one that could not be reached, is looked at again."""
 
+UNRECORDED_AGAIN = 1.0
+"""Seconds for which a load balancer is left alone whose failure the database did not take."""
+
 
 class Stopping(Exception):
     """The worker was asked to stop; the load balancer is handed over between two steps."""
@@ -95,6 +98,7 @@ def converge(controller: Controller, lease: Lease) -> None:
         return
     except Exception:
         LOG.exception("load balancer %s: the convergence could not even record its failure", lease.loadbalancer_id)
+        controller.stopping.wait(UNRECORDED_AGAIN)
     finally:
         controller.keeper.drop(run.lease)
     _release(controller, run.lease)

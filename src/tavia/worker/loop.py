@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 import uuid
@@ -36,27 +35,40 @@ class Loop:
         self._poll_interval = poll_interval
         self._threads = ThreadPoolExecutor(max_workers, thread_name_prefix="convergence")
         self._free = threading.Semaphore(max_workers)
+        self._under_way: set[str] = set()
         self._owner = uuid.uuid4().hex
 
     def run(self) -> None:
         """Until asked to stop; load balancers under way are handed over first."""
         while not self._controller.stopping.is_set():
+            more = False
             try:
-                self.take_due()
+                more = self.take_due()
             except Exception:
                 LOG.exception("cannot look for due load balancers; looking again in %s s", self._poll_interval)
-            self._wakeups.wait(self._poll_interval)
+            if more:
+                self._wait_for_a_thread()
+            else:
+                self._wakeups.wait(self._poll_interval)
         self._threads.shutdown(wait=True)
+        self._wakeups.close()
 
-    def take_due(self) -> None:
-        """Begin to converge what is due, as far as there are threads, in random order."""
+    def take_due(self) -> bool:
+        """Begin to converge what is due, in random order. Whether there were too few threads for all."""
         with self._controller.database.read() as conn:
             due = store.due(conn, self._providers, limit=1000)
-        random.shuffle(due)
         for loadbalancer_id in due:
+            if loadbalancer_id in self._under_way:
+                continue
             if not self._free.acquire(blocking=False):
-                return
+                return True
+            self._under_way.add(loadbalancer_id)
             self._threads.submit(self._converge, loadbalancer_id)
+        return False
+
+    def _wait_for_a_thread(self) -> None:
+        if self._free.acquire(timeout=self._poll_interval):
+            self._free.release()
 
     def _converge(self, loadbalancer_id: str) -> None:
         controller = self._controller
@@ -70,5 +82,7 @@ class Loop:
                 converge(controller, lease)
         except Exception:
             LOG.exception("load balancer %s: cannot take its lease", loadbalancer_id)
+            controller.stopping.wait(self._poll_interval)
         finally:
+            self._under_way.discard(loadbalancer_id)
             self._free.release()

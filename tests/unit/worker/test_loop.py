@@ -1,0 +1,81 @@
+"""The loop over load balancers: all that is due gets its turn, each in one thread at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from world import World
+
+from tavia.bus.wake import Wakeups, wake_workers
+from tavia.model.statuses import ProvisioningStatus
+from tavia.store import convergence as store
+from tavia.worker.loop import Loop
+
+MakeWorld = Callable[..., World]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def make_loop(world: World, directory: Path, max_workers: int) -> Loop:
+    """One that looks by itself once an hour, so that nothing but wake-ups and free threads drives it."""
+    return Loop(
+        world.controller(), Wakeups(directory), providers={"amphora"}, poll_interval=3600.0, max_workers=max_workers
+    )
+
+
+def test_what_found_no_thread_gets_the_next_one_that_is_free(make_world: MakeWorld, tmp_path: Path) -> None:
+    world = make_world()
+    loadbalancers = [world.create() for _ in range(4)]
+    loop = make_loop(world, tmp_path, max_workers=1)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        eventually(
+            lambda: all(
+                world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE for lb in loadbalancers
+            )
+        )
+    finally:
+        world.stopping.set()
+        wake_workers(tmp_path)
+        thread.join()
+
+
+def test_one_under_way_is_not_begun_again(make_world: MakeWorld, tmp_path: Path) -> None:
+    world = make_world()
+    world.create()
+    loop = make_loop(world, tmp_path, max_workers=4)
+    gate, begun = threading.Event(), []
+    write = loop._controller.database.write
+
+    def wait_at_the_gate(work: Callable[..., Any]) -> Any:
+        begun.append(threading.get_ident())
+        gate.wait()
+        return write(work)
+
+    loop._controller.database.write = wait_at_the_gate  # type: ignore[method-assign]
+    for _ in range(3):
+        loop.take_due()
+    eventually(lambda: len(begun) >= 1)
+    world.stopping.set()
+    gate.set()
+    loop.run()
+    assert len(set(begun)) == 1
+
+
+def test_what_is_due_comes_in_random_order_however_much_it_is(make_world: MakeWorld) -> None:
+    world = make_world()
+    for _ in range(3):
+        world.create()
+    with world.database.read() as conn:
+        first = {store.due(conn, ["amphora"], limit=1)[0] for _ in range(100)}
+    assert len(first) == 3
