@@ -58,7 +58,7 @@ class Haproxy:
         self._drains: set[asyncio.Task[None]] = set()
         self._checks: set[asyncio.Task[None]] = set()
         self._leaving: set[str] = set()
-        self._totals = Totals(run_dir / "haproxy.totals")
+        self._totals = Totals(base / "haproxy.totals")
         self._socket = StatsSocket(paths.HAPROXY_SOCKET)
         self.program = Program(
             [command, "-W", "-f", str(self._config)], str(self._config), run_dir, self._died, self._restarted
@@ -70,6 +70,7 @@ class Haproxy:
             self._say(HEALTHY)
         else:
             self._loaded.unlink(missing_ok=True)
+            self._totals.begin_anew()
             self._say(DEAD)
 
     async def check(self, text: str) -> None:

@@ -55,10 +55,10 @@ def observation(answer: str, leaving: Collection[str]) -> Observation:
 
 
 class Totals:
-    """Counters that go on over reloads: a new worker begins at 0.
+    """Counters that go on over reloads and reboots: a new worker begins at 0.
 
-    Kept in ``file``, which lives as long as the amphora is not rebooted. What an old worker still carries after the
-    last look at it is lost, as it is in Octavia.
+    Kept in ``file``, on the amphora's disk. What an old worker still carries after the last look at it is lost, as it
+    is in Octavia.
     """
 
     def __init__(self, file: Path) -> None:
@@ -67,6 +67,10 @@ class Totals:
         self._worker: int | None = kept.get("worker")
         self._base: dict[str, dict[str, int]] = kept.get("base", {})
         self._last: dict[str, dict[str, int]] = kept.get("last", {})
+
+    def begin_anew(self) -> None:
+        """No worker runs: the next one is another, even if it gets the same process id, as after a reboot."""
+        self._worker = None
 
     def add(self, seen: Observation) -> dict[str, ListenerReport]:
         """The listeners as seen, with what earlier workers counted added."""

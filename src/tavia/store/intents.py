@@ -182,21 +182,6 @@ def unmonitor(conn: Connection, pool_id: str) -> None:
     conn.execute(update(schema.member).where(member.pool_id == pool_id).values(operating_status=unknown))
 
 
-def remove_spare(conn: Connection, amphora_id: str) -> bool:
-    """Have an amphora removed that is no load balancer's. Whether there is such a one."""
-    amphora = schema.amphora.c
-    marked = conn.execute(
-        update(schema.amphora)
-        .where(
-            amphora.id == amphora_id,
-            amphora.loadbalancer_id.is_(None),
-            amphora.status != AmphoraStatus.DELETED,
-        )
-        .values(status=AmphoraStatus.PENDING_DELETE, updated_at=utcnow())
-    )
-    return bool(marked.rowcount)
-
-
 def replace_amphorae(conn: Connection, loadbalancer_id: str, generation: int, amphora_ids: Collection[str]) -> int:
     """Ask for the replacement of amphorae; one already asked for is left alone. Returns how many were marked."""
     amphora = schema.amphora.c

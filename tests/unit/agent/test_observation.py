@@ -80,6 +80,13 @@ def test_totals_go_on_when_a_new_worker_begins_at_0_and_after_the_agent_s_restar
     assert [seen(3, 2), seen(4, 1)] == [12, 13]
 
 
+def test_totals_go_on_after_a_reboot_that_gives_the_worker_the_same_process_id(tmp_path: Path) -> None:
+    Totals(tmp_path / "totals").add(Observation(19, report(5), {}))
+    totals = Totals(tmp_path / "totals")
+    totals.begin_anew()
+    assert totals.add(Observation(19, report(1), {}))["web"].stats.totconns == 6
+
+
 def test_current_connections_are_not_added_up(tmp_path: Path) -> None:
     totals = Totals(tmp_path / "totals")
     totals.add(Observation(1, report(5), {}))

@@ -20,10 +20,8 @@ class Amphorae(Reader):
     kind = AMPHORA
 
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
-        """Have an amphora removed that is no load balancer's."""
-        if not self.backend.database.write(lambda conn: intents.remove_spare(conn, amphora_id)):
-            raise not_found(AMPHORA.title, amphora_id)
-        resp.status = falcon.HTTP_204
+        """Octavia deletes spare amphorae only, and answers 404 for any other; Tavia boots none without an owner."""
+        raise not_found(AMPHORA.title, amphora_id)
 
     def on_put_failover(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Have it replaced by another."""
