@@ -10,7 +10,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
-    """Seconds since the epoch with fractions, as the database sees them when the statement runs."""
+    """Seconds since the epoch with fractions, as the database sees them when the statement begins."""
 
     type = Double()
     inherit_cache = True
@@ -24,4 +24,5 @@ def _sqlite(element: now, compiler: Any, **kw: Any) -> str:
 
 @compiles(now, "mysql", "mariadb")
 def _mysql(element: now, compiler: Any, **kw: Any) -> str:
-    return "UNIX_TIMESTAMP(SYSDATE(6))"
+    # Not UNIX_TIMESTAMP(NOW(6)): the session's local time comes twice when summer time ends, and leases with it.
+    return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6"
