@@ -17,7 +17,7 @@ OPTIONS = [
         "load_balancer_expiry_age",
         default=7 * 24 * 3600,
         min=0,
-        help="Seconds for which the row of a deleted load balancer is kept.",
+        help="Seconds for which the row of a deleted load balancer is kept, and the journal of any.",
     ),
     cfg.IntOpt("cert_interval", default=3600, min=1, help="Seconds between two looks for certificates to renew."),
     cfg.IntOpt(

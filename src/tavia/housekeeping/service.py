@@ -87,9 +87,13 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
 
 
 def clean(database: Database, loadbalancer_age: float, amphora_age: float) -> None:
-    """Purge what is older than these ages, in seconds. Raises the database's errors."""
+    """Purge what is older than these ages, in seconds; the journal goes by the load balancers'.
+
+    Raises the database's errors.
+    """
     loadbalancers = database.write(partial(purge.purge_load_balancers, expiry_age=loadbalancer_age))
     amphorae = database.write(partial(purge.purge_amphorae, expiry_age=amphora_age))
+    database.write(partial(purge.purge_journal, expiry_age=loadbalancer_age))
     database.write(purge.tidy_statistics)
     if loadbalancers or amphorae:
         LOG.info("Rows purged: %s load balancers, %s amphorae", loadbalancers, amphorae)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import schema
+from tavia.store.clock import now
 from tavia.store.rows import utcnow
 
 _amphora = schema.amphora.c
@@ -21,6 +22,8 @@ _statistics = schema.listener_statistics.c
 
 BATCH = 200
 """Most load balancers or amphorae that one transaction removes."""
+JOURNAL_BATCH = 5000
+"""The same of operations: one that waits or fails for long leaves one every few seconds."""
 
 
 def purge_load_balancers(conn: Connection, expiry_age: float) -> int:
@@ -63,6 +66,16 @@ def purge_amphorae(conn: Connection, expiry_age: float) -> int:
     )
     if ids:
         conn.execute(delete(schema.amphora).where(_amphora.id.in_(ids)))
+    return len(ids)
+
+
+def purge_journal(conn: Connection, expiry_age: float) -> int:
+    """Remove operations that began ``expiry_age`` seconds ago, with their steps; returns how many."""
+    operation = schema.operation.c
+    began_long_ago = select(operation.id).where(operation.started <= now() - expiry_age).limit(JOURNAL_BATCH)
+    ids = list(conn.execute(began_long_ago).scalars())
+    if ids:
+        conn.execute(delete(schema.operation).where(operation.id.in_(ids)))
     return len(ids)
 
 

@@ -116,6 +116,7 @@ operation = Table(
     Column("reason", Text),
     Column("host", String(255), nullable=False),
     Index("ix_operation_loadbalancer", "loadbalancer_id", "started"),
+    Index("ix_operation_started", "started"),
 )
 
 step = Table(

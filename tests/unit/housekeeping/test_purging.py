@@ -95,3 +95,21 @@ def test_an_amphora_that_left_has_no_connections_but_keeps_what_it_counted(fleet
     assert count(fleet, schema.listener_statistics) == 2
     assert (rows[gone].active_connections, rows[gone].total_connections) == (0, 4)
     assert (rows[stays].active_connections, rows[stays].total_connections) == (3, 4)
+
+
+def test_the_journal_of_one_that_lives_keeps_what_is_recent(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    lb_id = fleet.row(amphora_id).loadbalancer_id
+    failure = SeamError(Seam.CONTROL, "test", "something happened")
+
+    def happen(conn: Any) -> None:
+        for what in ("old", "recent"):
+            journal.event(conn, loadbalancer_id=lb_id, what=what, failure=failure, host="here")
+
+    fleet.database.write(happen)
+    operation = schema.operation
+    an_old_one = update(operation).where(operation.c.what == "old").values(started=operation.c.started - WEEK - 60)
+    fleet.database.write(lambda conn: conn.execute(an_old_one))
+    clean(fleet.database, WEEK, WEEK)
+    with fleet.database.read() as conn:
+        assert set(conn.execute(select(operation.c.what)).scalars()) == {"recent"}

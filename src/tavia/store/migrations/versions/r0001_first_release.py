@@ -99,6 +99,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("operation", schema=None) as batch_op:
         batch_op.create_index("ix_operation_loadbalancer", ["loadbalancer_id", "started"], unique=False)
+        batch_op.create_index("ix_operation_started", ["started"], unique=False)
 
     op.create_table(
         "amphora",
