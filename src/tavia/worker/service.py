@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -80,25 +81,33 @@ OUR_PROVIDERS = frozenset({"amphora", "octavia"})
 """Both names of the one provider whose load balancers workers converge (octavia.conf knows both)."""
 
 
+KEPT_CLIENTS = 256
+"""Agents to which a worker keeps a connection. One that is let go closes when nothing uses it any more."""
+
+
 def agent_clients(conf: cfg.ConfigOpts) -> Callable[[Amphora], AgentClient]:
-    """Finds the client of an amphora's agent; its connection is kept as long as the amphora's address stays."""
-    clients: dict[tuple[str, str | None], AgentClient] = {}
+    """Finds the client of an amphora's agent; connections are kept to the ones that were used last."""
 
-    def client_of(amphora: Amphora) -> AgentClient:
-        key = (amphora.id, amphora.lb_network_ip)
-        if key not in clients:
-            clients[key] = AgentClient(
-                amphora.lb_network_ip or "",
-                conf.haproxy_amphora.bind_port,
-                amphora.id,
-                client_cert=Path(conf.haproxy_amphora.client_cert),
-                server_ca=Path(conf.haproxy_amphora.server_ca),
-                connect_timeout=conf.haproxy_amphora.rest_request_conn_timeout,
-                read_timeout=conf.haproxy_amphora.rest_request_read_timeout,
-            )
-        return clients[key]
+    @lru_cache(maxsize=KEPT_CLIENTS)
+    def client(amphora_id: str, address: str) -> AgentClient:
+        return AgentClient(
+            address,
+            conf.haproxy_amphora.bind_port,
+            amphora_id,
+            client_cert=Path(conf.haproxy_amphora.client_cert),
+            server_ca=Path(conf.haproxy_amphora.server_ca),
+            connect_timeout=conf.haproxy_amphora.rest_request_conn_timeout,
+            read_timeout=answer_timeout(conf),
+        )
 
-    return client_of
+    return lambda amphora: client(amphora.id, amphora.lb_network_ip or "")
+
+
+def answer_timeout(conf: cfg.ConfigOpts) -> float:
+    """Seconds to wait for an agent's answer: a step that outlives its deadline loses the lease and its outcome."""
+    options = conf.haproxy_amphora
+    left = conf.tavia.step_deadline - options.rest_request_conn_timeout
+    return float(min(options.rest_request_read_timeout, max(left, 1.0)))
 
 
 def render_settings(conf: cfg.ConfigOpts) -> RenderSettings:
