@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -372,9 +372,4 @@ def running(state_dir: Path) -> Iterator[Instance]:
         driver.tavia("up", "--api-port", str(_free_port()))
         instance = Instance(driver)
         cleanup.callback(instance.close)
-        try:
-            yield instance
-        finally:
-            with suppress(SeamError, OSError):
-                for process in (instance.supervisor(), *map(instance.service, CONTROLLERS)):
-                    os.kill(process.pid, signal.SIGCONT)
+        yield instance

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -44,15 +44,16 @@ UNKILLED = 0
 class Trap:
     """Counts effects; at the one it waits for, it kills or stops the process."""
 
-    def __init__(self, when: When, number: int) -> None:
+    def __init__(self, when: When, number: int, effects: Collection[str]) -> None:
+        self.effects = effects
         self._when = when
         self._number = number
         self._count = 0
-        self._lock = threading.Lock()
+        self._one_at_a_time = threading.Lock()
 
     def around(self, effect: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **named: Any) -> Any:
-            with self._lock:  # one effect at a time, so that as many are done as are counted
+            with self._one_at_a_time:
                 is_it = self._count == self._number
                 self._count += 1
                 if is_it and self._when == "before":
@@ -76,23 +77,26 @@ class Trapped:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        return self._trap.around(found) if name in CHANGING else found
+        return self._trap.around(found) if name in self._trap.effects else found
 
 
-def start(instance: Instance, loadbalancer_id: str, when: When, number: int) -> BaseProcess:
-    """Begin the life of a worker that knows of this load balancer only."""
-    arguments = (instance.embedded.instance.fabric, instance.embedded.config_file, loadbalancer_id, when, number)
+def start(
+    instance: Instance, loadbalancer_id: str, when: When, number: int, effects: Collection[str] = CHANGING
+) -> BaseProcess:
+    """Begin the life of a worker that knows of this load balancer only; ``number`` counts these effects from 0."""
+    embedded = instance.embedded
+    arguments = (embedded.instance.fabric, embedded.config_file, loadbalancer_id, (when, number, effects))
     process = CONTEXT.Process(target=_live, args=arguments, daemon=True)
     process.start()
     return process
 
 
-def _live(fabric: str, config_file: Path, loadbalancer_id: str, when: When, number: int) -> None:
+def _live(fabric: str, config_file: Path, loadbalancer_id: str, trap: tuple[When, int, Collection[str]]) -> None:
     linux.enter_network(NETNS_DIR / fabric)
     conf = config.load(["--config-file", str(config_file)], "tavia-worker", [])
     config.setup_logging(conf)
     loop, _ = service.build(conf)
-    controller = _trapped(loop, Trap(when, number))
+    controller = _trapped(loop, Trap(*trap))
     while _has_work(controller, loadbalancer_id):
         _converge(controller, loadbalancer_id)
         time.sleep(0.05)
