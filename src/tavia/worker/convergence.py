@@ -300,7 +300,7 @@ class Convergence:
                 refusals.append((step, outcome))
             elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
                 self.facts.unreachable[step.subject] = outcome
-            elif isinstance(outcome, SeamError) and step.kind in BOOTING:
+            elif isinstance(outcome, BootFailed) or (isinstance(outcome, SeamError) and step.kind in BOOTING):
                 self.facts.failed[_role(self._tree, step.subject)] = outcome
             elif isinstance(outcome, SeamError):
                 raise outcome

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -94,9 +94,15 @@ class Steps:
         """Give an amphora its bundle. Raises what the agent's client raises (FenceRefused, BundleRefused, ...).
 
         Where its row no longer says what it runs, it gets the controllers' addresses and its heartbeat key again too.
+        One that never took a bundle in the time for its boot is not waited for any longer: BootFailed.
         """
         agent = self._agent_of(amphora)
-        agent.put_bundle(replace(bundle, fence=fence))
+        try:
+            agent.put_bundle(replace(bundle, fence=fence))
+        except (Unreachable, TlsRefused, AgentFailed) as failure:
+            if amphora.status is AmphoraStatus.BOOTING and self._booting_for(amphora) > self._options.boot_timeout:
+                raise BootFailed(amphora, failure) from failure
+            raise
         if amphora.status is AmphoraStatus.ALLOCATED and amphora.applied_hash is None:
             agent.put_config(self._agent_config(amphora))
         return _change(
@@ -185,13 +191,21 @@ class Steps:
 
     def _boot_server(self, tree: Tree, amphora_id: str, _facts: Facts) -> Record:
         amphora = _amphora(tree, amphora_id)
+        validity = timedelta(seconds=self._options.cert_validity)
         image_id = self._cloud.images.image_id(self._options.image_tag, self._options.image_owner_id)
         servers = self._cloud.compute.servers(self._tags(amphora))
         if servers:
             for extra in servers[1:]:
                 self._cloud.compute.delete(extra.id)
-            return _change(amphora, compute_id=servers[0].id, boot_started_at=now(), image_id=image_id)
-        certificate = self._authority.issue_amphora(amphora.id, timedelta(seconds=self._options.cert_validity))
+            booted = datetime.fromtimestamp(servers[0].created_at, UTC).replace(tzinfo=None)
+            return _change(
+                amphora,
+                compute_id=servers[0].id,
+                boot_started_at=now(),
+                image_id=image_id,
+                cert_expiration=booted + validity,
+            )
+        certificate = self._authority.issue_amphora(amphora.id, validity)
         compute_id = self._cloud.compute.boot(
             ServerSpec(
                 name=f"amphora-{amphora.id}",

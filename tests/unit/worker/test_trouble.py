@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, update
-from world import FakeAgent, World
+from world import FakeAgent, Killed, World
 
 from tavia.amphora.client import TlsRefused
+from tavia.amphora.protocol import AgentFailed
 from tavia.cloud.protocols import ServerSpec, ServerStatus
 from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
@@ -319,3 +320,47 @@ def test_a_lease_given_back_cannot_be_renewed_by_a_late_keeper(make_world: MakeW
     with pytest.raises(leases.LeaseLost):
         world.database.write(lambda conn: leases.touch(conn, lease, 30.0))
     assert world.database.write(lambda conn: leases.take(conn, lb.id, "b", 30.0))
+
+
+def test_a_booted_agent_that_takes_no_bundle_is_replaced_in_the_end(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    lb = world.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeAgent, "put_bundle", _fail_to_apply)
+        world.converge(lb, passes=1)
+        (amphora,) = world.tree(lb).amphorae
+        assert amphora.status is AmphoraStatus.BOOTING
+        world.sql(update(schema.amphora).values(boot_started_at=now() - 301.0))
+        world.look_again(lb)
+        world.converge(lb, passes=1)
+    assert fault(world, lb)["code"] == "no-space"
+    world.look_again(lb)
+    world.converge(lb)
+    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
+    assert amphora.id not in {a.id for a in world.tree(lb).amphorae}
+
+
+def _fail_to_apply(_agent: FakeAgent, _bundle: object) -> None:
+    raise AgentFailed("no-space", "the disk is full")
+
+
+def test_a_server_that_is_adopted_has_a_certificate_with_an_end(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.switch.arm()
+    before_each(world, "boot", lambda: before_each(world, "transaction", _die))
+    with pytest.raises(Killed):
+        world.converge(lb, passes=1)
+    world.switch.armed = False
+    assert len(world.compute.found) == 1
+    world.expire_leases()
+    world.converge(lb, "another worker")
+    (amphora,) = world.tree(lb).amphorae
+    assert amphora.cert_expiration is not None
+    assert amphora.cert_expiration <= utcnow() + timedelta(seconds=3600)
+
+
+def _die() -> None:
+    raise Killed("between a server and its row")
