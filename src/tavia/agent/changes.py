@@ -22,6 +22,9 @@ PLAIN = re.compile(r"[\w .:/\[\]-]+")
 SETTABLE = ("weight", "addr", "port")
 """Words of a server line, each with a value, that HAProxy changes at run time."""
 
+KEEP_IDLE = "pool-max-conn -1 pool-purge-delay 5s"
+"""The defaults of a server in the file. One added at run time is made without: it would connect for every request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -155,7 +158,7 @@ def _added(server: str, words: tuple[str, ...]) -> Iterator[str]:
     """A server comes up in maintenance and unchecked, whatever its line says."""
     if "cookie" in words:
         raise NeedsReload
-    yield f"add server {server} " + " ".join(word for word in words if word != "disabled")
+    yield " ".join([f"add server {server}", *(word for word in words if word != "disabled"), KEEP_IDLE])
     if "check" in words:
         yield f"enable health {server}"
     if "disabled" not in words:

@@ -59,6 +59,15 @@ def test_members_come_and_go_without_a_reload(lab: Lab, host: AgentHost) -> None
     until(lambda: "m1" not in host.ask("show servers state"))
 
 
+def test_connections_to_a_member_added_at_run_time_are_used_again(lab: Lab, host: AgentHost) -> None:
+    lab.member(1)
+    lab.member(2)
+    host.put(bundle(host, *WEB))
+    assert host.put(second_member(host)) == "runtime"
+    with lab.load(1):
+        until(lambda: int(host.stat("m2")["reuse"]) > 10)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "weight", "word"),
     [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from trees import haproxy_cfg, listener, member, monitor, pool
 
-from tavia.agent.changes import Decision, decide, states_to_keep
+from tavia.agent.changes import KEEP_IDLE, Decision, decide, states_to_keep
 
 M1, M2 = member(), member("m2", address="10.20.0.102")
 CHECK = monitor(type="TCP")
 SOURCE = pool(lb_algorithm="SOURCE_IP")
 STICKY = pool(session_persistence={"type": "HTTP_COOKIE"})
 
-ADD_M2 = ("add server app:web/m2 10.20.0.102:8080 weight 1", "enable server app:web/m2")
+ADD_M2 = (f"add server app:web/m2 10.20.0.102:8080 weight 1 {KEEP_IDLE}", "enable server app:web/m2")
 LEAVE_M2 = ("set server app:web/m2 state maint",)
 
 
@@ -32,7 +32,7 @@ def runtime(*commands: str, leaving: frozenset[str] = frozenset()) -> Decision:
             [pool(), M2],
             [pool(), M1],
             runtime(
-                "add server app:web/m1 10.20.0.101:8080 weight 1",
+                f"add server app:web/m1 10.20.0.101:8080 weight 1 {KEEP_IDLE}",
                 "enable server app:web/m1",
                 *LEAVE_M2,
                 leaving=frozenset({"app:web/m2"}),
@@ -43,7 +43,7 @@ def runtime(*commands: str, leaving: frozenset[str] = frozenset()) -> Decision:
             [pool(), CHECK, M1],
             [pool(), CHECK, M1, M2],
             runtime(
-                "add server app:web/m2 10.20.0.102:8080 weight 1 check inter 5s fall 3 rise 2",
+                f"add server app:web/m2 10.20.0.102:8080 weight 1 check inter 5s fall 3 rise 2 {KEEP_IDLE}",
                 "enable health app:web/m2",
                 "enable server app:web/m2",
             ),
@@ -52,13 +52,13 @@ def runtime(*commands: str, leaving: frozenset[str] = frozenset()) -> Decision:
         pytest.param(
             [pool(), M1],
             [pool(), M1, member("m2", address="10.20.0.102", backup=True, admin_state_up=False)],
-            runtime("add server app:web/m2 10.20.0.102:8080 weight 1 backup"),
+            runtime(f"add server app:web/m2 10.20.0.102:8080 weight 1 backup {KEEP_IDLE}"),
             id="a member that is down stays in maintenance",
         ),
         pytest.param(
             [pool(), M1],
             [pool(), M1, member("m2", address="2001:db8::2")],
-            runtime("add server app:web/m2 [2001:db8::2]:8080 weight 1", "enable server app:web/m2"),
+            runtime(f"add server app:web/m2 [2001:db8::2]:8080 weight 1 {KEEP_IDLE}", "enable server app:web/m2"),
             id="an IPv6 member more",
         ),
         pytest.param(
