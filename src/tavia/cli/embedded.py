@@ -167,6 +167,7 @@ class Embedded:
             },
             "database": {"connection": self.database},
             "haproxy_amphora": {
+                "connection_logging": "false",  # it takes a fifth of the throughput, and nobody reads it here
                 "client_cert": str(self.certificates / pki.CLIENT),
                 "server_ca": str(self.certificates / pki.SERVER_CA),
             },
