@@ -209,13 +209,19 @@ def render(settings: Settings) -> str:
 
 
 def free_port(first: int) -> int:
-    """The first port from ``first`` on that nobody listens on."""
+    """The first port from ``first`` on that nobody listens on. Raises SeamError no-free-port."""
     for port in range(first, first + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((API_HOST, port))
-            except OSError:
-                continue
+        if is_free(port):
             return port
     raise SeamError(Seam.CONTROL, "no-free-port", f"no port from {first} to {first + 99} is free on {API_HOST}")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((API_HOST, port))
+        except OSError:
+            return False
+        return True

@@ -16,7 +16,7 @@ import urllib3
 from rich.console import Console
 
 from tavia.cli import preflight, report
-from tavia.cli.embedded import API_PORT, Embedded, free_port
+from tavia.cli.embedded import API_PORT, Embedded, free_port, is_free
 from tavia.cli.progress import step, wait_until
 from tavia.cloud.local import cgroups
 from tavia.model.seams import Seam, SeamError
@@ -24,6 +24,8 @@ from tavia.model.seams import Seam, SeamError
 CLOUD_TIMEOUT, HEALTHY_TIMEOUT = 30.0, 90.0
 FAILURES_TO_GIVE_UP = 3
 STOP_TIMEOUT = 60.0
+NEUTRON = "/network/v2.0"
+"""Where the API stands in for Neutron, see tavia.api.local_network."""
 LONGEST_SOCKET_PATH = 107
 """Bytes, unix(7): ``sun_path`` has 108 with the final zero."""
 
@@ -97,6 +99,8 @@ def _prepare(embedded: Embedded, console: Console) -> None:
     from tavia.store import migrate  # noqa: PLC0415
 
     cgroups.remove(embedded.services_cgroup, timeout=STOP_TIMEOUT)
+    if embedded.config_file.exists():
+        _check_free(embedded.api_port)
     embedded.services_file.unlink(missing_ok=True)
     embedded.log_dir.mkdir(mode=0o700, exist_ok=True)
     with step(console, "two certificate authorities"):
@@ -125,7 +129,15 @@ def _configure(embedded: Embedded, console: Console, api_port: int | None) -> No
     if embedded.config_file.exists():
         _check_port(embedded, api_port)
     else:
-        embedded.write_configuration(api_port or free_port(API_PORT))
+        port = api_port or free_port(API_PORT)
+        _check_free(port)
+        embedded.write_configuration(port)
+
+
+def _check_free(port: int) -> None:
+    if not is_free(port):
+        message = f"another program listens on port {port}: end it, or after tavia down choose another --api-port"
+        raise SeamError(Seam.CONTROL, "port-taken", message)
 
 
 def _check_port(embedded: Embedded, api_port: int | None) -> None:
@@ -166,11 +178,17 @@ def _runs(reports: Mapping[str, report.ServiceReport], service: str) -> bool:
 
 
 def api_answers(embedded: Embedded) -> bool:
-    """Whether the API's own health check passes."""
-    with suppress(urllib3.exceptions.HTTPError):
-        answer = urllib3.request("GET", f"{embedded.api_url}/healthcheck", timeout=2.0, retries=False)
-        return answer.status in (HTTPStatus.OK, HTTPStatus.NO_CONTENT)
+    """Whether the API's own health check passes, and it is our API: another instance has other networks."""
+    with suppress(urllib3.exceptions.HTTPError, SeamError):
+        if _get(embedded, "/healthcheck").status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
+            return False
+        found = _get(embedded, f"{NEUTRON}/networks/{embedded.cloud.networks()[0].id}")
+        return found.status == HTTPStatus.OK
     return False
+
+
+def _get(embedded: Embedded, path: str) -> urllib3.BaseHTTPResponse:
+    return urllib3.request("GET", f"{embedded.api_url}{path}", timeout=2.0, retries=False)
 
 
 def _failed(embedded: Embedded, service: str) -> SeamError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 
 from instance_driver import Driver
 
@@ -93,6 +94,26 @@ def test_another_port_than_the_running_one_is_refused(driver: Driver) -> None:
     refused = driver.tavia("up", "--api-port", str(driver.embedded.api_port + 1), ok=False)
     assert refused.returncode == 1
     assert "tavia down" in refused.stderr
+
+
+def test_a_port_on_which_somebody_else_listens_is_told_at_once(driver: Driver) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        port = theirs.getsockname()[1]
+        refused = driver.tavia("up", "--api-port", str(port), ok=False)
+    assert refused.returncode == 1
+    assert f"port {port}" in refused.stderr
+    assert "another program" in refused.stderr
+    assert services(driver) == {}
+
+
+def test_an_api_of_another_instance_is_not_taken_for_ours(driver: Driver, second: Driver) -> None:
+    driver.tavia("up")
+    second.tavia("up")
+    configuration = second.embedded.config_file
+    ours, theirs = (f"bind_port = {one.embedded.api_port}" for one in (second, driver))
+    configuration.write_text(configuration.read_text().replace(ours, theirs))
+    assert api_answers(driver.embedded)
+    assert not api_answers(second.embedded)
 
 
 def test_files_of_somebody_else_are_neither_used_nor_removed(driver: Driver) -> None:
