@@ -14,7 +14,7 @@ from bench import load
 from bench.figures import Figure
 from bench.stand import BACKENDS, HAND, MEMBER_PORTS, VIP_PORT, Amphora, Balancer, Stand
 
-BEFORE, AFTER = 0.5, 1.0
+BEFORE, AFTER = 1.0, 1.0
 """Seconds that a client is served before the kill, and again after the outage."""
 CONNECTIONS = 64
 ROUND_SECONDS = 2
@@ -68,7 +68,7 @@ def _outage(stand: Stand, balancer: Balancer, pids_of: Callable[[Amphora], froze
         for pid in pids_of(master):
             with suppress(ProcessLookupError):  # PID 1 took it along
                 os.kill(pid, signal.SIGKILL)
-        stand.await_whole(balancer)
+        stand.await_successor(balancer, master)
         time.sleep(AFTER)
         asked: list[tuple[float, bool]] = json.loads(client.communicate()[0])
     served = [begun for begun, is_served in asked if is_served]

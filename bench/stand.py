@@ -206,6 +206,13 @@ class Stand:
         _must(lambda: self._vrrp_states(balancer) == wanted, f"load balancer {balancer.id} becomes whole")
         self.await_active(balancer)
 
+    def await_successor(self, balancer: Balancer, of: Amphora) -> None:
+        """Return when another amphora says that it is the MASTER."""
+        _must(
+            lambda: any(a.vrrp_state == "MASTER" and a.id != of.id for a in self.amphorae(balancer)),
+            f"another amphora than {of.id} becomes MASTER",
+        )
+
     def _vrrp_states(self, balancer: Balancer) -> list[str | None]:
         """Of all its amphorae that have not been removed, as last heard; None also of one without HAProxy."""
         rows = self._select(
