@@ -42,7 +42,7 @@ VIP_PORT = 80
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
+def eventually(condition: Callable[[], T | None], what: str, seconds: float = DEADLINE) -> T:
     """What the condition returns once it is true; it may raise OSError or SeamError until then."""
     deadline = time.monotonic() + seconds
     last: object = None
@@ -238,17 +238,16 @@ class Instance:
 
     # -- load balancers -----------------------------------------------------------------------------------------
 
-    def balancer(self, name: str, *members: str) -> Balancer:
-        """Ask for a load balancer, a pair with listener, pool, monitor and members (default: all)."""
-        chosen = members or tuple(self.members)
+    def balancer(self, name: str, protocol: str = "HTTP") -> Balancer:
+        """Ask for a load balancer with listener, pool, monitor and all members."""
         pool = {
             "name": "pool",
-            "protocol": "HTTP",
+            "protocol": protocol,
             "lb_algorithm": "ROUND_ROBIN",
             "healthmonitor": {"type": "HTTP", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1},
-            "members": [self.member_body(member) for member in chosen],
+            "members": [self.member_body(member) for member in self.members],
         }
-        listener = {"name": "web", "protocol": "HTTP", "protocol_port": VIP_PORT, "default_pool": pool}
+        listener = {"name": "web", "protocol": protocol, "protocol_port": VIP_PORT, "default_pool": pool}
         body = {"name": name, "project_id": "tenant", "vip_subnet_id": self.subnet_id, "listeners": [listener]}
         made = self.api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         pool_id = made["pools"][0]["id"]
@@ -288,9 +287,11 @@ class Instance:
 
     def service(self, name: str) -> Process:
         """The process of a service, as the supervisor reports it."""
+        return eventually(lambda: self._running(name), f"{name} runs")
+
+    def _running(self, name: str) -> Process | None:
         told = report.read(self.embedded.services_file)[name]
-        assert told.process and told.process.alive, f"{name} does not run"
-        return told.process
+        return told.process if told.running else None
 
     def supervisor(self) -> Process:
         found = report.read_process(self.embedded.supervisor_file)
@@ -303,10 +304,10 @@ class Instance:
             process.kill(10.0)
 
     def restart(self, name: str) -> None:
-        """Kill a service; return when the supervisor has another one running."""
+        """Kill a service with its children; return when the supervisor has another one running."""
         old = self.service(name)
-        self.kill(old)
-        eventually(lambda: report.read(self.embedded.services_file)[name].running, f"{name} runs again")
+        os.killpg(old.pid, signal.SIGKILL)
+        eventually(lambda: self.service(name) != old, f"another {name} runs")
 
     @contextmanager
     def frozen(self, *names: str) -> Iterator[None]:

@@ -84,3 +84,9 @@ def test_a_failover_that_is_asked_for_replaces_both_amphorae_while_the_other_ser
     assert not before & after
     assert len(seen.answers) - seen.failed > seen.failed
     balancer.await_served_by("red", "green")
+
+
+def test_a_tcp_listener_carries_requests_whole(instance: Instance) -> None:
+    balancer = instance.balancer("tcp", protocol="TCP")
+    balancer.await_statuses(lb="ONLINE", red="ONLINE", green="ONLINE")
+    balancer.await_served_by("red", "green")
