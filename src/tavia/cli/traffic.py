@@ -13,7 +13,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Any
 
 TIMEOUT = 2.0
@@ -36,7 +37,9 @@ def serve(name: str, port: int) -> None:
         def log_message(self, *_: Any) -> None:
             """Health checks come every second: nothing worth a line."""
 
-    ThreadingHTTPServer(("", port), Handler).serve_forever()
+    # HTTPServer would ask DNS for its own name, which no server answers in a namespace of its own.
+    ThreadingTCPServer.allow_reuse_address = ThreadingTCPServer.daemon_threads = True
+    ThreadingTCPServer(("", port), Handler).serve_forever()
 
 
 def ask(address: str, port: int, count: int) -> dict[str, Any]:
