@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import sqlalchemy
 from oslo_db import exception as db_exception
-from oslo_db.sqlalchemy import engines
-from sqlalchemy import Connection, Engine, event, insert, select
+from oslo_db.sqlalchemy import engines, exc_filters
+from sqlalchemy import Connection, Engine, event, insert, make_url, select
 from sqlalchemy.exc import OperationalError
 
 from tavia.model.seams import Seam, SeamError
@@ -25,7 +26,8 @@ T = TypeVar("T")
 
 ATTEMPTS = 10
 LONGEST_PAUSE = 0.5
-BUSY_TIMEOUT_MS = 5000
+SQLITE_PRAGMAS = {"busy_timeout": "5000", "journal_mode": "WAL", "foreign_keys": "ON"}
+"""The first in milliseconds, and first: the others may have to wait."""
 
 
 class StoreBusy(SeamError):
@@ -37,25 +39,32 @@ class StoreBusy(SeamError):
         )
 
 
-def create_engine(connection: str, **oslo_db_options: Any) -> Engine:
-    """An engine with oslo.db's error classes; for SQLite with WAL, foreign keys and BEGIN IMMEDIATE for writers."""
-    engine: Engine = engines.create_engine(connection, sqlite_fk=True, **oslo_db_options)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "begin", _begin_immediate_for_writers, insert=True)
-        event.listen(engine, "connect", _write_ahead_log)
+def create_engine(connection: str, *, sqlite_synchronous: bool = True, **oslo_db_options: Any) -> Engine:
+    """An engine with oslo.db's error classes; for SQLite with WAL, foreign keys and BEGIN IMMEDIATE for writers.
+
+    oslo.db would open a SQLite file anew for each transaction, which costs as much as the transaction, so that one
+    engine is made without it.
+    """
+    if make_url(connection).get_backend_name() != "sqlite":
+        engine: Engine = engines.create_engine(connection, **oslo_db_options)
+        return engine
+    engine = sqlalchemy.create_engine(connection, max_overflow=-1)
+    exc_filters.register_engine(engine)  # type: ignore[no-untyped-call]
+    pragmas = {**SQLITE_PRAGMAS, "synchronous": "FULL" if sqlite_synchronous else "OFF"}
+
+    def prepare(dbapi_connection: Any, _record: object) -> None:
+        dbapi_connection.isolation_level = None  # the driver begins no transactions: _begin does
+        for name, value in pragmas.items():
+            dbapi_connection.execute(f"PRAGMA {name}={value}")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin)
     return engine
 
 
-def _write_ahead_log(dbapi_connection: Any, _record: object) -> None:
-    dbapi_connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    dbapi_connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _begin_immediate_for_writers(conn: Connection) -> None:
-    # oslo.db's own listener says BEGIN unless it finds this mark.
-    if conn.get_execution_options().get("writer") and "in_transaction" not in conn.info:
-        conn.info["in_transaction"] = True
-        conn.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(conn: Connection) -> None:
+    """A writer takes the lock first: a transaction that read and then writes would fail where another wrote."""
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("writer") else "BEGIN")
 
 
 class Database:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -37,11 +38,12 @@ def upgrade(connection: str) -> None:
     database.engine.dispose()
 
 
-def open_database(connection: str, **oslo_db_options: object) -> Database:
+def open_database(connection: str, **oslo_db_options: Any) -> Database:
     """The database at this URL, refused where its schema is not this release's. Raises SeamError."""
     database = Database(create_engine(connection, **oslo_db_options))
     with database.engine.connect() as conn:
         current = MigrationContext.configure(conn).get_current_revision()
+    database.engine.dispose()  # the caller may fork, and no connection may go along
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if current != head:
         raise SeamError(

@@ -38,3 +38,9 @@ def test_a_database_of_another_release_is_refused_with_the_way_on(database_file:
         connection.execute("update alembic_version set version_num = '0000'")
     with pytest.raises(SeamError, match="tavia db upgrade"):
         open_database(f"sqlite:///{database_file}")
+
+
+def test_an_opened_database_has_no_connection_yet_that_a_fork_would_share(database_file: Path) -> None:
+    database = open_database(f"sqlite:///{database_file}")
+    assert database_file not in [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+    assert database.deployment_id()
