@@ -39,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     progress = Console(stderr=True, highlight=False)
     figures: list[Figure] = []
-    with stand() as measured:
-        for name in options.only or ROWS:
-            with progress.status(f"measuring: {name}"):
-                figures += ROWS[name](measured, options.quick)
-    if options.format == "json":
-        Console().print(as_json(figures), soft_wrap=True, highlight=False, markup=False)
-    else:
-        Console().print(as_table(figures))
+    try:
+        with stand() as measured:
+            for name in options.only or ROWS:
+                with progress.status(f"measuring: {name}"):
+                    figures += ROWS[name](measured, options.quick)
+    finally:  # what was measured before a row failed is worth showing
+        if options.format == "json":
+            Console().print(as_json(figures), soft_wrap=True, highlight=False, markup=False)
+        else:
+            Console().print(as_table(figures))
     raise SystemExit(any(figure.passed is False for figure in figures))
 
 

@@ -73,7 +73,8 @@ def _outage(stand: Stand, balancer: Balancer, pids_of: Callable[[Amphora], froze
         asked: list[tuple[float, bool]] = json.loads(client.communicate()[0])
     served = [begun for begun, is_served in asked if is_served]
     if not served or served[0] > killed or served[-1] < killed + AFTER / 2:
-        raise RuntimeError("the client was not served before and after the kill")
+        told = [(round(begun - killed, 2), is_served) for begun, is_served in asked[::10]]
+        raise RuntimeError(f"the client was not served before and after the kill: {told}")
     return max(later - earlier for earlier, later in pairwise(served))
 
 
