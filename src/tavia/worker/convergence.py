@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -24,16 +24,16 @@ from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.cloud.protocols import Networking
 from tavia.model.resources import Amphora
-from tavia.model.seams import Fault, Seam, SeamError
+from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
 from tavia.model.tree import Tree
-from tavia.render import RenderSettings, VipNetwork, render_bundle, unit_of_line
+from tavia.render import RenderSettings, VipNetwork, render_bundle
 from tavia.store import convergence as store
 from tavia.store import journal, leases
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
-from tavia.store.rows import utcnow
-from tavia.worker.hold_back import changed_units, forms, held_back, held_together, refused_rows
+from tavia.worker.faults import fault_of
+from tavia.worker.hold_back import changed_units, forms, held_back, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.plan import (
     BOOTING,
@@ -50,6 +50,7 @@ from tavia.worker.plan import (
     plan,
     serving,
 )
+from tavia.worker.refusals import Refusals
 from tavia.worker.retries import retry
 from tavia.worker.steps import BootFailed, Record, Steps
 
@@ -112,16 +113,14 @@ def _release(controller: Controller, lease: Lease) -> None:
 
 
 class Convergence:
-    """The state of one convergence. ``held`` are the units that HAProxy refused, with its words."""
+    """The state of one convergence."""
 
     def __init__(self, controller: Controller, lease: Lease) -> None:
         self.controller = controller
         self.lease = lease
         self.facts = Facts()
-        self.held: dict[str, Fault] = {}
+        self.refusals = Refusals()
         self._serial = 0
-        self._guessed: list[str] = []
-        self._pardoned: set[str] = set()
         self._operation = ""
         self._tree: Tree
         self._vip_network: VipNetwork | None = None
@@ -206,7 +205,7 @@ class Convergence:
         tree = self._tree
         if tree.loadbalancer.deleted_generation is not None:
             return {}
-        wanted = held_back(tree.wanted(), self._all_held())
+        wanted = held_back(tree.wanted(), self.refusals.faults(tree.wanted()))
         carrying = serving(tree, self.facts)
         return {amphora.id: self._render(wanted, amphora, carrying) for amphora in carrying}
 
@@ -286,7 +285,7 @@ class Convergence:
                     conn,
                     failure.amphora.id,
                     status=AmphoraStatus.ERROR,
-                    fault=dataclasses.asdict(_fault(failure)),
+                    fault=dataclasses.asdict(fault_of(failure)),
                 )
         journal.close_steps(conn, records, failed)
 
@@ -308,7 +307,7 @@ class Convergence:
             if isinstance(refusal, FenceRefused):
                 self._go_past(refusal)
             else:
-                self._hold_back(refusal, bundles[step.subject])
+                self.refusals.add(self._tree.wanted(), refusal, bundles[step.subject].files["haproxy.cfg"])
 
     def _go_past(self, refused: FenceRefused) -> None:
         """An agent holds a later bundle: either we were overtaken, or the database is older than the agent."""
@@ -331,39 +330,13 @@ class Convergence:
             )
         )
 
-    def _hold_back(self, refused: BundleRefused, bundle: Bundle) -> None:
-        """Hold back the unit that HAProxy named, else the newest changed one. Raises where none is left."""
-        candidates = [unit for unit in changed_units(self._tree.wanted()) if unit not in self._all_held()]
-        if not candidates:
-            raise refused
-        named = unit_of_line(bundle.files["haproxy.cfg"], refused.line) if refused.line else None
-        named = named or next((unit for unit in candidates if unit in refused.message), None)
-        unit = named if named in candidates else candidates[0]
-        if unit not in self._pardoned and unit != named:
-            self._guessed.append(unit)
-        self.held[unit] = _fault(refused)
-
-    def _all_held(self) -> dict[str, Fault]:
-        """What is held back, with what has to be held back with it."""
-        tree = self._tree.wanted()
-        return {each: fault for unit, fault in self.held.items() for each in held_together(tree, unit)}
-
-    def _pardon(self) -> bool:
-        """Let go of a unit that was held back on a guess before the guilty one was: each gets one more chance."""
-        if len(self._guessed) < 2:  # noqa: PLR2004 - the last guess is what made it pass
-            return False
-        innocent = self._guessed.pop(0)
-        self._pardoned.add(innocent)
-        del self.held[innocent]
-        return True
-
     # committing
 
     def _commit_applied(self) -> None:
-        if self._pardon():
+        if self.refusals.pardon():
             return
         tree = self._tree
-        form_of, held = forms(tree.wanted()), self._all_held()
+        form_of, held = forms(tree.wanted()), self.refusals.faults(tree.wanted())
         applied = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in held}
         refused = {row: fault for unit, fault in held.items() for row in refused_rows(tree, unit)}
         self._write(lambda conn: store.commit_children(conn, tree.loadbalancer.id, tree.generation, refused, applied))
@@ -373,7 +346,7 @@ class Convergence:
         loadbalancer, generation = self._tree.loadbalancer, self._tree.generation
         if self.facts.committed_generation < generation:
             raise self.facts.unreachable[missed[0]]
-        fault = _fault(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
+        fault = fault_of(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
         again_in = UNREACHED_AGAIN if missed else None
         self._write(
             lambda conn: store.commit_converged(conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at)
@@ -383,8 +356,8 @@ class Convergence:
         """Whether more was accepted; then what comes in a burst is given a moment, to be applied together."""
         if self._read().generation == self._tree.generation:
             return False
-        for learnt in (self.held, self._guessed, self._pardoned, self.facts.unreachable):
-            learnt.clear()
+        self.refusals = Refusals()
+        self.facts.unreachable.clear()
         self.controller.stopping.wait(self.controller.coalesce_interval)
         self._tree = self._read()
         return True
@@ -402,7 +375,7 @@ class Convergence:
                 conn,
                 tree.loadbalancer.id,
                 tree.generation,
-                _fault(failure, tree.loadbalancer.fault),
+                fault_of(failure, tree.loadbalancer.fault),
                 shown=shown if decision.show else None,
                 retry_in=decision.after,
             )
@@ -455,10 +428,3 @@ def _role(tree: Tree, amphora_id: str) -> Role | None:
 def _unforeseen(lease: Lease, error: Exception) -> SeamError:
     LOG.error("load balancer %s", lease.loadbalancer_id, exc_info=error)
     return SeamError(Seam.CONTROL, "internal-error", f"{type(error).__name__}: {error}")
-
-
-def _fault(failure: SeamError, earlier: Mapping[str, Any] | None = None) -> Fault:
-    """``earlier`` is the fault shown so far: the same one goes on, it does not begin again."""
-    is_same = earlier is not None and earlier["code"] == failure.code
-    since = earlier["since"] if earlier and is_same else utcnow().isoformat(timespec="seconds")
-    return Fault(code=failure.code, seam=failure.seam, message=failure.message, since=since)
