@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -140,6 +141,23 @@ class Balancer:
         path = f"/octavia/amphorae?loadbalancer_id={self.id}&status=ALLOCATED"
         found: list[Json] = self.instance.api.call("GET", path)["amphorae"]
         return sorted(found, key=lambda amphora: str(amphora["role"]), reverse=True)
+
+    def halves(self) -> tuple[Json, Json]:
+        """The amphora that holds the VIP, and the other: whatever their roles, the first to come up takes it."""
+
+        def sorted_out() -> tuple[Json, Json] | None:
+            one, other = self.amphorae()
+            holds = {amphora["id"]: self._holds_vip(amphora) for amphora in (one, other)}
+            if holds[one["id"]] == holds[other["id"]]:
+                return None
+            return (one, other) if holds[one["id"]] else (other, one)
+
+        return eventually(sorted_out, f"one amphora holds the VIP {self.vip}")
+
+    def _holds_vip(self, amphora: Json) -> bool:
+        enter = ["nsenter", "-t", str(self.instance.pid_one(amphora).pid), "-n"]
+        shown = subprocess.run([*enter, "ip", "-o", "addr", "show", "to", self.vip], capture_output=True, check=True)
+        return bool(shown.stdout)
 
     def is_active(self) -> bool:
         return bool(self.show()["provisioning_status"] == "ACTIVE")

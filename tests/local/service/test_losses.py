@@ -27,7 +27,7 @@ def is_whole(balancer: Balancer) -> bool:
 def test_when_the_master_dies_the_backup_has_the_vip_before_anybody_repairs_anything(
     instance: Instance, balancer: Balancer
 ) -> None:
-    master, _ = balancer.amphorae()
+    master, _ = balancer.halves()
     with instance.frozen("tavia-worker", "tavia-health-manager"), instance.traffic(balancer) as seen:
         instance.kill(instance.pid_one(master))
         seen.answers.clear()
@@ -53,7 +53,7 @@ def test_when_both_servers_are_deleted_behind_our_back_both_are_replaced(
 
 
 def test_a_backup_that_dies_is_no_concern_of_the_clients(instance: Instance, balancer: Balancer) -> None:
-    _, backup = balancer.amphorae()
+    _, backup = balancer.halves()
     with instance.traffic(balancer) as seen:
         instance.cloud.delete(backup["compute_id"])
         eventually(lambda: backup["id"] not in {a["id"] for a in balancer.amphorae()}, "it is replaced")

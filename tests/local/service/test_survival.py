@@ -16,7 +16,7 @@ def balancer(instance: Instance) -> Balancer:
 def test_without_any_controller_traffic_flows_vrrp_fails_over_and_a_rebooted_amphora_serves_again(
     instance: Instance, balancer: Balancer
 ) -> None:
-    master, backup = balancer.amphorae()
+    master, backup = balancer.halves()
     with instance.traffic(balancer) as seen:
         instance.kill(instance.supervisor(), *map(instance.service, CONTROLLERS))
         seen.answers.clear()
