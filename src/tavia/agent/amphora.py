@@ -115,9 +115,9 @@ class Amphora:
             await self.haproxy.converge(None)
 
     async def _plug(self, old: tuple[Interface, ...], new: tuple[Interface, ...]) -> None:
-        vips = await interfaces.converge(old, new)
-        if vips:
-            task = asyncio.create_task(interfaces.announce(vips))
+        added = await interfaces.converge(old, new)
+        if added:
+            task = asyncio.create_task(interfaces.announce(added))
             self._announcements.add(task)
             task.add_done_callback(self._announcements.discard)
 

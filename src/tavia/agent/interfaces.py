@@ -43,7 +43,7 @@ def prepare() -> None:
 async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[tuple[str, str]]:
     """Make the interfaces what ``new`` says, taking away what only ``old`` has.
 
-    Returns the VIPs that were added, (interface, address) each. Raises AgentFailed: interface-missing when a MAC
+    Returns the addresses that were added, (interface, address) each. Raises AgentFailed: interface-missing when a MAC
     address is not there (yet), interface-failed with what ``ip`` said.
     """
     links, routes = await _shown("-batch", "-", stdin="addr show\nroute show\n")
@@ -57,14 +57,19 @@ async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[t
         if done.code != 0:
             raise AgentFailed("interface-failed", done.output.strip())
     present = {_plain(address) for link in links for address in _addresses(link)}
-    return [(each.name, _plain(vip)) for each in new for vip in each.vips if _plain(vip) not in present]
+    wanted = ((each.name, _plain(address)) for each in new for address in (*each.addresses, *each.vips))
+    return [(name, address) for name, address in wanted if address not in present]
 
 
-async def announce(vips: Iterable[tuple[str, str]]) -> None:
-    """Tell the neighbours that these IPv4 addresses live here now (gratuitous ARP); takes some seconds."""
+async def announce(added: Iterable[tuple[str, str]]) -> None:
+    """Tell the neighbours that these IPv4 addresses live here now (gratuitous ARP); takes some seconds.
+
+    Also an amphora's own: a peer that found it dead asks once a second only, too late for adverts of 0.1 s. One that
+    comes back and hears none of them would take the VIP.
+    """
     commands = [
         run("arping", "-q", "-U", "-c", "3", "-w", "3", "-I", name, address)
-        for name, address in vips
+        for name, address in added
         if _is_ipv4(address)
     ]
     for done in await asyncio.gather(*commands):

@@ -62,7 +62,7 @@ def draw(scene: Scene) -> RenderableType:
         _box("client", f"network namespace {scene.client}"),
         _arrow(_requests(scene)),
         _box("VIP", f"[bold]{scene.vip}[/]  {escape(scene.loadbalancer)}  {_statuses(scene)}"),
-        _arrow("held by the MASTER; by VRRP the BACKUP takes over"),
+        _arrow("held by one amphora; by VRRP the other takes over"),
         _box("amphorae", _amphorae(scene)),
         _arrow("ROUND_ROBIN, each member checked every second"),
         _box("members", _members(scene)),

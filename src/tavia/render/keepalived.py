@@ -32,6 +32,7 @@ def render_keepalived(
     ``vips`` (with prefix length) are added and taken away together. The track file's content is added to the
     priority; from -254 down keepalived gives up the VIPs (FAULT).
     """
+    # Two masters: the one that stays may have announced the VIP before the other did. It does so again a second later.
     # Without a router id keepalived asks DNS for the host's name, which takes 10 s where no server answers.
     # Without any peer keepalived would fall back to multicast; adverts to the loopback address reach nobody.
     nobody = "::1" if isinstance(ip_address(address), IPv6Address) else "127.0.0.1"
@@ -67,6 +68,7 @@ global_defs {{
     router_id {amphora.id}
     vrrp_version 3
     vrrp_notify_fifo {fifo}
+    vrrp_garp_lower_prio_delay 1
     vrrp_garp_master_refresh {settings.garp_refresh_interval}
     vrrp_garp_master_refresh_repeat {settings.garp_refresh_count}
 }}
