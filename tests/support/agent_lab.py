@@ -118,6 +118,10 @@ class Lab:
         batch = "\n".join(commands) + "\n"
         subprocess.run(["ip", "-n", namespace, "-batch", "-"], input=batch.encode(), check=True)
 
+    def show(self, namespace: str, *words: str) -> str:
+        """What ``ip`` shows there."""
+        return subprocess.run(["ip", "-n", namespace, *words], capture_output=True, text=True, check=True).stdout
+
     def plug(self, namespace: str, name: str, mac: str) -> None:
         """An interface on the bridge, down and without addresses."""
         port = f"p{next(COUNTER)}"
@@ -350,8 +354,7 @@ class AgentHost:
 
     def show(self, *words: str) -> str:
         """What ``ip`` shows inside."""
-        command = ["ip", "-n", self.netns, *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return self.lab.show(self.netns, *words)
 
     def state(self) -> str | None:
         """VRRP's, as the agent tells it."""

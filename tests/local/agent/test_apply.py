@@ -59,6 +59,13 @@ def test_members_come_and_go_without_a_reload(lab: Lab, host: AgentHost) -> None
     until(lambda: "m1" not in host.ask("show servers state"))
 
 
+def test_neighbours_hear_of_an_amphora_s_own_address_without_asking(lab: Lab, host: AgentHost) -> None:
+    address = f"10.20.0.{host.number}"
+    lab.ip(lab.world, f"neigh add {address} lladdr 52:54:00:00:00:99 dev eth0 nud stale")
+    host.put(bundle(host, *WEB))
+    until(lambda: host.mac in lab.show(lab.world, "neigh", "show", address))
+
+
 def test_connections_to_a_member_added_at_run_time_are_used_again(lab: Lab, host: AgentHost) -> None:
     lab.member(1)
     lab.member(2)
