@@ -12,6 +12,21 @@ TIMESTAMP = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb"
 
 def upgrade() -> None:
     """Bring the tables to this revision."""
+    _deployment()
+    _listener_statistics()
+    _load_balancer()
+    _operation()
+    _amphora()
+    _lease()
+    _pool()
+    _step()
+    _amphora_health()
+    _health_monitor()
+    _listener()
+    _member()
+
+
+def _deployment() -> None:
     op.create_table(
         "deployment",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -20,6 +35,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("single"),
     )
+
+
+def _listener_statistics() -> None:
     op.create_table(
         "listener_statistics",
         sa.Column("listener_id", sa.String(length=36), nullable=False),
@@ -35,6 +53,8 @@ def upgrade() -> None:
     with op.batch_alter_table("listener_statistics", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_listener_statistics_loadbalancer_id"), ["loadbalancer_id"], unique=False)
 
+
+def _load_balancer() -> None:
     op.create_table(
         "load_balancer",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -81,6 +101,8 @@ def upgrade() -> None:
     with op.batch_alter_table("load_balancer", schema=None) as batch_op:
         batch_op.create_index("ix_load_balancer_project", ["project_id", "created_at"], unique=False)
 
+
+def _operation() -> None:
     op.create_table(
         "operation",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -101,6 +123,8 @@ def upgrade() -> None:
         batch_op.create_index("ix_operation_loadbalancer", ["loadbalancer_id", "started"], unique=False)
         batch_op.create_index("ix_operation_started", ["started"], unique=False)
 
+
+def _amphora() -> None:
     op.create_table(
         "amphora",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -155,6 +179,8 @@ def upgrade() -> None:
         batch_op.create_index("ix_amphora_loadbalancer", ["loadbalancer_id"], unique=False)
         batch_op.create_index("ix_amphora_status", ["status"], unique=False)
 
+
+def _lease() -> None:
     op.create_table(
         "lease",
         sa.Column("loadbalancer_id", sa.String(length=36), nullable=False),
@@ -164,6 +190,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["loadbalancer_id"], ["load_balancer.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("loadbalancer_id"),
     )
+
+
+def _pool() -> None:
     op.create_table(
         "pool",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -201,6 +230,8 @@ def upgrade() -> None:
     with op.batch_alter_table("pool", schema=None) as batch_op:
         batch_op.create_index("ix_pool_loadbalancer", ["loadbalancer_id"], unique=False)
 
+
+def _step() -> None:
     op.create_table(
         "step",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -219,6 +250,8 @@ def upgrade() -> None:
     with op.batch_alter_table("step", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_step_operation_id"), ["operation_id"], unique=False)
 
+
+def _amphora_health() -> None:
     op.create_table(
         "amphora_health",
         sa.Column("amphora_id", sa.String(length=36), nullable=False),
@@ -236,6 +269,8 @@ def upgrade() -> None:
     with op.batch_alter_table("amphora_health", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_amphora_health_last_update"), ["last_update"], unique=False)
 
+
+def _health_monitor() -> None:
     op.create_table(
         "health_monitor",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -284,6 +319,8 @@ def upgrade() -> None:
         batch_op.create_index("ix_health_monitor_loadbalancer", ["loadbalancer_id"], unique=False)
         batch_op.create_index("ix_health_monitor_pool", ["pool_id"], unique=False)
 
+
+def _listener() -> None:
     op.create_table(
         "listener",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -332,6 +369,8 @@ def upgrade() -> None:
     with op.batch_alter_table("listener", schema=None) as batch_op:
         batch_op.create_index("ix_listener_loadbalancer", ["loadbalancer_id"], unique=False)
 
+
+def _member() -> None:
     op.create_table(
         "member",
         sa.Column("id", sa.String(length=36), nullable=False),
