@@ -38,6 +38,13 @@ def test_the_socket_is_for_root_only(cloud: LocalCloud) -> None:
     assert stat.S_IMODE(cloud.instance.socket.stat().st_mode) == 0o600
 
 
+def test_an_address_given_again_is_reached_at_its_new_owner_at_once(cloud: LocalCloud) -> None:
+    for name in ("before", "after"):
+        cloud.client.attach_host(name, cloud.network_id(DEMO), "198.19.0.77")
+        assert answers(cloud.instance.fabric, "198.19.0.77")
+        cloud.client.detach_host(name)
+
+
 def test_a_network_is_made_seen_and_deleted(cloud: LocalCloud) -> None:
     network = cloud.client.create_network(name="tenant", cidr="10.1.0.0/24")
     assert cloud.client.network(network.id) == network

@@ -128,10 +128,14 @@ def delete_interface(name: str) -> None:
 
 
 def plug(port: Port, bridge: str, mtu: int, inside: str, namespace: str) -> list[str]:
-    """``ip`` commands: connect a namespace (a pid or a name) to a bridge; there the interface is named ``inside``."""
+    """``ip`` commands: connect a namespace (a pid or a name) to a bridge; there the interface is named ``inside``.
+
+    The fabric forgets who had the port's addresses before: the first connection would be lost on that one's MAC.
+    """
     outside = rules.interface(port.id)
     peer = f"peer name {inside} address {port.mac_address} mtu {mtu} netns {namespace}"
-    return [f"link add {outside} mtu {mtu} type veth {peer}", f"link set {outside} master {bridge} up"]
+    forget = [f"neigh flush to {fixed_ip.ip_address}" for fixed_ip in port.fixed_ips]
+    return [f"link add {outside} mtu {mtu} type veth {peer}", f"link set {outside} master {bridge} up", *forget]
 
 
 def configure(inside: str, port: Port, subnets: Iterable[Subnet], *, gateway: bool) -> list[str]:

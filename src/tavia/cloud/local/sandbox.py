@@ -193,8 +193,9 @@ def _become_machine(plan: Plan, root: Path, channel: socket.socket) -> None:
     socket.sethostname(plan.hostname)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Neighbours learn at once when an address has moved to this machine (ip-sysctl, arp_notify).
-    Path("/proc/sys/net/ipv4/conf/default/arp_notify").write_text("1")
+    # Neighbours learn at once when an address has moved to this machine (ip-sysctl, arp_notify). For all interfaces:
+    # the default is for later ones, and the daemon may have plugged ours already.
+    Path("/proc/sys/net/ipv4/conf/all/arp_notify").write_text("1")
     commands = channel.recv(65536)
     if not commands:
         os._exit(1)  # the daemon died before it had plugged us: nobody knows of this sandbox
