@@ -1,7 +1,7 @@
 """The two certificate authorities (DESIGN section 5).
 
 The server authority vouches for amphorae, the client authority for controllers, and neither for the other's, so no
-amphora can command another. The worker issues, housekeeping rotates, ``tavia up`` makes the files.
+amphora can command another. The worker issues, housekeeping names what is near expiry, ``tavia up`` makes the files.
 """
 
 from tavia.pki.authority import Authority, IssuedCertificate
