@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .tavia/venv
 INSTALLED := $(VENV)/.installed
+CLUSTER := $(VENV)/.installed-cluster
 BIN := $(VENV)/bin
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench-local clean debian wrk
+.PHONY: help up down test lint bench-local clean debian servers wrk
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +20,8 @@ up: $(INSTALLED) ## Install what is missing, start Tavia on this machine, show i
 down: ## Stop Tavia and remove all that it made; what was installed stays
 	@if [ -x $(BIN)/tavia ]; then $(BIN)/tavia down; else echo "Tavia was never installed here: nothing to stop."; fi
 
-test: $(INSTALLED) ## Install what is missing, run all tests
-	@echo "==> tests: real HAProxy, keepalived, TLS and network namespaces"
+test: $(CLUSTER) ## Install what is missing, run all tests
+	@echo "==> tests: real HAProxy, keepalived, TLS, network namespaces, MariaDB, RabbitMQ and Keystone"
 	@$(BIN)/pytest
 
 lint: $(INSTALLED) ## Check style, formatting, types and layers
@@ -42,22 +43,34 @@ $(INSTALLED): pyproject.toml constraints.txt | debian
 	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[agent,controller,dev]"
 	@touch $@
 
-# The Debian packages, each known by a program of it.
+# The servers that a cloud has, for the tests: Keystone among the Python packages, the others Debian's.
+$(CLUSTER): $(INSTALLED) | servers
+	@echo "==> Keystone into $(VENV)"
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[cluster]"
+	@touch $@
+
+# Debian packages, each known by a program of it: $(call install,program=package ...). Services are not started.
+define install
+@missing=""; PATH="$$PATH:/usr/sbin:/sbin"; \
+for pair in $(1); do command -v "$${pair%%=*}" > /dev/null || missing="$$missing $${pair#*=}"; done; \
+[ -n "$$missing" ] || exit 0; \
+echo "==> Debian packages:$$missing"; \
+[ "$$(id -u)" = 0 ] || { echo "Installing them needs root: apt-get install$$missing" >&2; exit 1; }; \
+mkdir -p .tavia; policy=/usr/sbin/policy-rc.d; \
+[ -e $$policy ] || { printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; trap "rm -f $$policy" EXIT; }; \
+{ apt-get -qq update && apt-get -qq install --no-install-recommends $$missing; } > .tavia/debian.log 2>&1 \
+	|| { cat .tavia/debian.log >&2; exit 1; }
+endef
+
 debian:
-	@missing=""; \
-	need() { command -v "$$1" > /dev/null || missing="$$missing $$2"; }; \
-	PATH="$$PATH:/usr/sbin:/sbin"; \
-	need haproxy haproxy; need keepalived keepalived; need ip iproute2; need nft nftables; need arping iputils-arping; \
-	need nsenter util-linux; need ps procps; \
-	$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || missing="$$missing python3-venv"; \
-	[ -z "$$missing" ] && exit 0; \
-	echo "==> Debian packages:$$missing"; \
-	[ "$$(id -u)" = 0 ] || { echo "Installing them needs root: apt-get install$$missing" >&2; exit 1; }; \
-	mkdir -p .tavia; \
-	{ apt-get -qq update && apt-get -qq install --no-install-recommends $$missing; } > .tavia/debian.log 2>&1 \
-		|| { cat .tavia/debian.log >&2; exit 1; }
+	$(call install,haproxy=haproxy keepalived=keepalived ip=iproute2 nft=nftables arping=iputils-arping \
+		nsenter=util-linux ps=procps \
+		$(shell $(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || echo no-venv=python3-venv))
+
+servers: debian
+	$(call install,mariadbd=mariadb-server galera_new_cluster=galera-4 rsync=rsync rabbitmq-server=rabbitmq-server \
+		memcached=memcached promtool=prometheus)
 
 # Only the bench sends more requests than Python can.
 wrk: debian
-	@command -v wrk > /dev/null || apt-get -qq install --no-install-recommends wrk > .tavia/debian.log 2>&1 \
-		|| { cat .tavia/debian.log >&2; exit 1; }
+	$(call install,wrk=wrk)

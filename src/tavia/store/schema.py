@@ -167,3 +167,19 @@ deployment = Table(
     Column("created", Double, nullable=False),
     Column("single", Integer, nullable=False, unique=True),
 )
+
+service = Table(
+    "service",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("config_hash", String(64), nullable=False),
+    Column("config_group_hashes", JSON, nullable=False),
+    Index("ix_service_seen", "seen"),
+)
+"""The processes of the controllers: who runs where, since when, and with which configuration."""
