@@ -1,17 +1,20 @@
-"""What commands on an embedded instance have in common: ``--state-dir`` and a console."""
+"""What commands have in common: ``--state-dir`` and a console; ``--config-file`` where they work on a database."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cliff.command import Command
 
 if TYPE_CHECKING:
+    from oslo_config import cfg
     from rich.console import Console
 
     from tavia.cli.embedded import Embedded
+    from tavia.store.database import Database
 
 
 class InstanceCommand(Command):
@@ -41,6 +44,49 @@ class InstanceCommand(Command):
         from rich.console import Console  # noqa: PLC0415  not needed for help
 
         return Console(highlight=False)
+
+
+class DatabaseCommand(InstanceCommand):
+    """A command on one deployment's database, embedded or not.
+
+    Which one: ``--config-file``; else the embedded instance, where there is one; else the services' own default file.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """See cliff."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--config-file",
+            action="append",
+            metavar="FILE",
+            help="octavia.conf of the deployment, as its services are given it; may be repeated "
+            "(default: the embedded instance's, where there is none /etc/octavia/octavia.conf)",
+        )
+        return parser
+
+    def conf(self, parsed_args: argparse.Namespace) -> cfg.ConfigOpts:
+        """Its configuration, with a database's URL. Raises SystemExit for mistakes in it, SeamError not-up."""
+        from tavia import config  # noqa: PLC0415  slow to import, not needed for help
+
+        files = parsed_args.config_file or self._default_files(parsed_args, config.DEFAULT_CONFIG_FILES)
+        conf = config.load([word for path in files for word in ("--config-file", str(path))], "tavia", [])
+        if not conf.database.connection:
+            raise SystemExit(f"tavia: {', '.join(map(str, files))}: [database] connection is not set")
+        return conf
+
+    def database(self, parsed_args: argparse.Namespace) -> Database:
+        """Its database. Raises what :meth:`conf` does, and SeamError schema-outdated."""
+        from tavia.store.migrate import open_database  # noqa: PLC0415  slow to import, not needed for help
+
+        return open_database(self.conf(parsed_args).database.connection)
+
+    def _default_files(self, parsed_args: argparse.Namespace, services_default: Sequence[str]) -> Sequence[Path]:
+        embedded = self.embedded(parsed_args)
+        installed = [path for path in map(Path, services_default) if path.exists() and parsed_args.state_dir is None]
+        if embedded.config_file.exists() or not installed:
+            embedded.check_configured()
+            return [embedded.config_file]
+        return installed
 
 
 def default_state_dir() -> Path:

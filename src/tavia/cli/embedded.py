@@ -96,10 +96,15 @@ class Embedded:
     @property
     def api_port(self) -> int:
         """Where its API listens. Raises SeamError not-up before it was configured."""
+        self.check_configured()
         parser = configparser.ConfigParser(interpolation=None)
-        if not parser.read(self.config_file):
-            raise SeamError(Seam.CONTROL, "not-up", f"nothing runs in {self.state_dir}: start it with tavia up")
+        parser.read(self.config_file)
         return parser.getint("api_settings", "bind_port")
+
+    def check_configured(self) -> None:
+        """Raises SeamError not-up before octavia.conf was written."""
+        if not self.config_file.exists():
+            raise SeamError(Seam.CONTROL, "not-up", f"nothing runs in {self.state_dir}: start it with tavia up")
 
     @property
     def api_url(self) -> str:

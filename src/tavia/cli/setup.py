@@ -7,6 +7,8 @@ from pathlib import Path
 
 from cliff.command import Command
 
+from tavia.cli.base import DatabaseCommand
+
 
 class InitCertificates(Command):
     """Make the two certificate authorities and a controller's certificate.
@@ -28,24 +30,14 @@ class InitCertificates(Command):
         pki.init(parsed_args.directory)
 
 
-class UpgradeDatabase(Command):
+class UpgradeDatabase(DatabaseCommand):
     """Bring the database to this release's schema.
 
     Run it once before the services of a new release start; running it again changes nothing.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """See cliff."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument("--config-file", required=True, help="octavia.conf, whose [database] connection is used")
-        return parser
-
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """See cliff."""
-        from tavia import config  # noqa: PLC0415  slow to import, not needed for help
-        from tavia.store import migrate  # noqa: PLC0415
+        from tavia.store import migrate  # noqa: PLC0415  slow to import, not needed for help
 
-        conf = config.load(["--config-file", parsed_args.config_file], "tavia")
-        if not conf.database.connection:
-            raise SystemExit(f"tavia: {parsed_args.config_file} has no [database] connection")
-        migrate.upgrade(conf.database.connection)
+        migrate.upgrade(self.conf(parsed_args).database.connection)
