@@ -5,7 +5,19 @@ from __future__ import annotations
 from oslo_config import cfg
 
 GROUP = "controller_worker"
+
+AMPHORA_NOOP = "amphora_noop_driver"
+
 OPTIONS = [
+    cfg.StrOpt(
+        "amphora_driver",
+        default="amphora_haproxy_rest_driver",
+        choices=[
+            ("amphora_haproxy_rest_driver", "The agent in the amphora, over mutual TLS."),
+            (AMPHORA_NOOP, "Nothing at all, at once: no agent, no heartbeats, no certificates."),
+        ],
+        help="How an amphora is told what to do.",
+    ),
     cfg.StrOpt(
         "compute_driver",
         default="compute_nova_driver",
@@ -35,6 +47,18 @@ OPTIONS = [
             ("image_local_driver", "No images: a local amphora shares this machine's programs."),
         ],
         help="Where the image of an amphora comes from.",
+    ),
+    cfg.StrOpt(
+        "volume_driver",
+        default="volume_noop_driver",
+        choices=[("volume_noop_driver", "No volumes: an amphora has the disk that its flavor gives.")],
+        help="Where the disk of an amphora comes from.",
+    ),
+    cfg.StrOpt(
+        "distributor_driver",
+        default="distributor_noop_driver",
+        choices=[("distributor_noop_driver", "None.")],
+        help="What spreads traffic over several active amphorae.",
     ),
     cfg.StrOpt(
         "loadbalancer_topology",

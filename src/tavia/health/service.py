@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import socket
 import threading
@@ -21,6 +22,7 @@ from tavia import config
 from tavia.amphora.client import AgentClient
 from tavia.amphora.protocol import AgentStatus
 from tavia.bus.wake import waker
+from tavia.config.controller_worker import AMPHORA_NOOP
 from tavia.diagnosis.guard import Limits
 from tavia.health.grace import Grace
 from tavia.health.inbox import Inbox, receive
@@ -133,8 +135,7 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
     cloud = clouds.connect(conf)
     tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
     witnesses = Witnesses(cloud.compute, _ask_agent(conf), tags, options.failover_threads)
-    grace_seconds = options.heartbeat_timeout if options.failover_grace is None else options.failover_grace
-    grace = Grace(grace_seconds, longest_gap=options.heartbeat_timeout / 2)
+    grace = Grace(_grace_seconds(conf), longest_gap=options.heartbeat_timeout / 2)
     return HealthManager(
         sock=_bind(options.bind_ip, options.bind_port, options.sock_rlimit),
         inbox=inbox,
@@ -161,6 +162,14 @@ def _watch(conf: cfg.ConfigOpts, database: Database, witnesses: Witnesses, repai
         timeout=options.heartbeat_timeout,
         patience=conf.tavia.boot_timeout,
     )
+
+
+def _grace_seconds(conf: cfg.ConfigOpts) -> float:
+    """For ever with the driver whose amphorae have no agents: nobody is there to send heartbeats."""
+    if conf.controller_worker.amphora_driver == AMPHORA_NOOP:
+        return math.inf
+    options = conf.health_manager
+    return float(options.heartbeat_timeout if options.failover_grace is None else options.failover_grace)
 
 
 def _bind(address: str, port: int, receive_buffer: int) -> socket.socket:

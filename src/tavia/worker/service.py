@@ -16,10 +16,12 @@ from oslo_config import cfg
 from tavia import cloud as clouds
 from tavia import config
 from tavia.amphora.client import AgentClient
+from tavia.amphora.noop import NoopAgentClient
 from tavia.bus.wake import Wakeups
+from tavia.config.controller_worker import AMPHORA_NOOP
 from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
-from tavia.pki import Authority
+from tavia.pki import Authority, NoopAuthority
 from tavia.render.settings import RenderSettings
 from tavia.store.migrate import open_database
 from tavia.worker.convergence import Controller
@@ -85,8 +87,10 @@ KEPT_CLIENTS = 256
 """Agents to which a worker keeps a connection. One that is let go closes when nothing uses it any more."""
 
 
-def agent_clients(conf: cfg.ConfigOpts) -> Callable[[Amphora], AgentClient]:
+def agent_clients(conf: cfg.ConfigOpts) -> Callable[[Amphora], AgentClient | NoopAgentClient]:
     """Finds the client of an amphora's agent; connections are kept to the ones that were used last."""
+    if _is_noop(conf):
+        return lambda amphora: NoopAgentClient(amphora.id)
 
     @lru_cache(maxsize=KEPT_CLIENTS)
     def client(amphora_id: str, address: str) -> AgentClient:
@@ -123,7 +127,13 @@ def render_settings(conf: cfg.ConfigOpts) -> RenderSettings:
     )
 
 
-def _authority(conf: cfg.ConfigOpts) -> Authority:
+def _is_noop(conf: cfg.ConfigOpts) -> bool:
+    return bool(conf.controller_worker.amphora_driver == AMPHORA_NOOP)
+
+
+def _authority(conf: cfg.ConfigOpts) -> Authority | NoopAuthority:
+    if _is_noop(conf):
+        return NoopAuthority()
     return Authority.load(
         Path(conf.certificates.ca_certificate),
         Path(conf.certificates.ca_private_key),
@@ -140,7 +150,7 @@ def _boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> BootOptions:
         image_tag=worker.amp_image_tag,
         image_owner_id=worker.amp_image_owner_id,
         flavor=worker.amp_flavor_id,
-        client_ca=_read(Path(worker.client_ca), "[controller_worker] client_ca"),
+        client_ca=b"" if _is_noop(conf) else _read(Path(worker.client_ca), "[controller_worker] client_ca"),
         controllers=tuple(conf.health_manager.controller_ip_port_list),
         heartbeat_interval=conf.health_manager.heartbeat_interval,
         heartbeat_key=conf.health_manager.heartbeat_key,

@@ -19,13 +19,14 @@ from tavia.amphora.agent_config import render_agent_config
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, TlsRefused, Unreachable
 from tavia.amphora.heartbeat import derive_key
+from tavia.amphora.noop import NoopAgentClient
 from tavia.amphora.protocol import AgentFailed
 from tavia.cloud.protocols import Cloud, Port, Server, ServerSpec, ServerStatus
 from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role
 from tavia.model.tree import Tree
-from tavia.pki import Authority
+from tavia.pki import Authority, NoopAuthority
 from tavia.render import VRRP_PRIORITY
 from tavia.store import convergence, schema
 from tavia.store.clock import now
@@ -67,9 +68,9 @@ class Steps:
         self,
         database: Database,
         cloud: Cloud,
-        authority: Authority,
+        authority: Authority | NoopAuthority,
         options: BootOptions,
-        agent_of: Callable[[Amphora], AgentClient],
+        agent_of: Callable[[Amphora], AgentClient | NoopAgentClient],
     ) -> None:
         self._database = database
         self._cloud = cloud
