@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ NOOP: Settings = {
 class Service:
     """One process. ``name`` is its host in the journal too."""
 
-    def __init__(self, program: str, name: str, directory: Path, settings: Settings) -> None:
+    def __init__(self, program: str, name: str, directory: Path, settings: Settings, enter: Sequence[str] = ()) -> None:
+        """``enter``: a command that leads into a namespace first."""
         self.name = name
         self.config_file = directory / f"{name}.conf"
         self.log = directory / f"{name}.log"
         self._program = program
+        self._enter = enter
         self._process: subprocess.Popen[bytes] | None = None
         self.config_file.touch(mode=0o600)
         self.config_file.write_text(render(settings))
@@ -64,7 +66,8 @@ class Service:
     def start(self) -> None:
         """Start it; a second time after it ended."""
         assert not self.running, f"{self.name} runs already"
-        command = (str(Path(sys.executable).parent / self._program), "--config-file", str(self.config_file))
+        program = str(Path(sys.executable).parent / self._program)
+        command = (*self._enter, program, "--config-file", str(self.config_file))
         with self.log.open("ab") as log:
             # A session of its own: the API's master process has children that must not outlive it.
             self._process = subprocess.Popen(
@@ -127,7 +130,7 @@ class Controllers:
             "health_manager": {"heartbeat_key": secrets.token_urlsafe(32), "bind_ip": ADDRESS},
             "tavia": {"state_dir": str(directory)},
         }
-        self._settings = _merged(NOOP, ours, common, settings)
+        self._settings = merged(NOOP, ours, common, settings)
 
     # -- processes ------------------------------------------------------------------------------------------------
 
@@ -173,7 +176,7 @@ class Controllers:
 
     def _add(self, program: str, own: Settings, given: Settings | None) -> Service:
         name = f"{program}-{len(self.named(program)) + 1}"
-        settings = _merged(self._settings, {"DEFAULT": {"host": name}}, own, given or {})
+        settings = merged(self._settings, {"DEFAULT": {"host": name}}, own, given or {})
         service = Service(program, name, self._directory, settings)
         self.services.append(service)
         if program == "tavia-api":
@@ -234,8 +237,8 @@ def free_port(kind: socket.SocketKind) -> int:
         return int(probe.getsockname()[1])
 
 
-def _merged(*all_settings: Settings) -> Settings:
-    """Later ones win."""
+def merged(*all_settings: Settings) -> Settings:
+    """One of all; later ones win."""
     merged: dict[str, dict[str, str]] = {}
     for settings in all_settings:
         for group, options in settings.items():

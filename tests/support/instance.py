@@ -256,15 +256,17 @@ class Instance:
 
     # -- load balancers -----------------------------------------------------------------------------------------
 
-    def balancer(self, name: str, protocol: str = "HTTP") -> Balancer:
-        """Ask for a load balancer with listener, pool, monitor and all members."""
-        pool = {
+    def balancer(self, name: str, protocol: str = "HTTP", *, monitored: bool = True) -> Balancer:
+        """Ask for a load balancer with listener, pool, all members and a monitor that notices within two seconds."""
+        pool: Json = {
             "name": "pool",
             "protocol": protocol,
             "lb_algorithm": "ROUND_ROBIN",
-            "healthmonitor": {"type": "HTTP", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1},
             "members": [self.member_body(member) for member in self.members],
         }
+        if monitored:
+            quick = {"type": "HTTP", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
+            pool["healthmonitor"] = quick
         listener = {"name": "web", "protocol": protocol, "protocol_port": VIP_PORT, "default_pool": pool}
         body = {"name": name, "project_id": "tenant", "vip_subnet_id": self.subnet_id, "listeners": [listener]}
         made = self.api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})["loadbalancer"]
@@ -285,12 +287,12 @@ class Instance:
         return {"name": name, "address": MEMBERS_ADDRESS, "protocol_port": port, "subnet_id": self.subnet_id}
 
     @contextmanager
-    def traffic(self, balancer: Balancer) -> Iterator[Seen]:
+    def traffic(self, balancer: Balancer, pause: float = 0.01) -> Iterator[Seen]:
         """A client that asks all the time, each time with a new connection, while the block runs."""
         seen, done = Seen(), threading.Event()
 
         def ask_on() -> None:
-            while not done.wait(0.01):
+            while not done.wait(pause):
                 seen.answers.append(_ask(balancer.vip, "/"))
 
         client = threading.Thread(target=lambda: within(self.client, ask_on))
