@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from cliff.command import Command
 
+from tavia.model.seams import Seam, SeamError
+
 if TYPE_CHECKING:
     from oslo_config import cfg
     from rich.console import Console
@@ -50,7 +52,15 @@ class DatabaseCommand(InstanceCommand):
     """A command on one deployment's database, embedded or not.
 
     Which one: ``--config-file``; else the embedded instance, where there is one; else the services' own default file.
+    Before cliff's classes among the bases, so that :meth:`run` is around theirs.
     """
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """As cliff's; a database that is away or refuses us is told in one line. Raises SeamError database-failed."""
+        try:
+            return int(super().run(parsed_args))
+        except Exception as error:
+            raise _told(error) from error
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """See cliff."""
@@ -78,7 +88,8 @@ class DatabaseCommand(InstanceCommand):
         """Its database. Raises what :meth:`conf` does, and SeamError schema-outdated."""
         from tavia.store.migrate import open_database  # noqa: PLC0415  slow to import, not needed for help
 
-        return open_database(self.conf(parsed_args).database.connection)
+        # Once: the services wait for a database, people don't.
+        return open_database(self.conf(parsed_args).database.connection, max_retries=0)
 
     def _default_files(self, parsed_args: argparse.Namespace, services_default: Sequence[str]) -> Sequence[Path]:
         embedded = self.embedded(parsed_args)
@@ -87,6 +98,17 @@ class DatabaseCommand(InstanceCommand):
             embedded.check_configured()
             return [embedded.config_file]
         return installed
+
+
+def _told(error: Exception) -> Exception:
+    """A database's error by its first line, which has no password; any other as it is."""
+    from oslo_db.exception import DBError  # noqa: PLC0415  slow to import, not needed for help
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    if not isinstance(error, DBError | SQLAlchemyError):
+        return error
+    message = f"the database of [database] connection does not do what it is asked: {str(error).splitlines()[0]}"
+    return SeamError(Seam.CONTROL, "database-failed", message)
 
 
 def default_state_dir() -> Path:

@@ -32,13 +32,7 @@ class StepRecord:
 
 def open_operation(conn: Connection, *, loadbalancer_id: str, what: str, generation: int, epoch: int, host: str) -> str:
     """Begin an operation; one still marked running on the load balancer belonged to a worker that is gone."""
-    abandoned = (_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
-    conn.execute(
-        update(schema.step)
-        .where(_step.operation_id.in_(select(_operation.id).where(*abandoned)), _step.state == "running")
-        .values(state="lost", ended=now())
-    )
-    conn.execute(update(schema.operation).where(*abandoned).values(state="lost", ended=now()))
+    mark_lost(conn, loadbalancer_id)
     operation_id = str(uuid.uuid4())
     conn.execute(
         insert(schema.operation).values(
@@ -53,6 +47,17 @@ def open_operation(conn: Connection, *, loadbalancer_id: str, what: str, generat
         )
     )
     return operation_id
+
+
+def mark_lost(conn: Connection, loadbalancer_id: str) -> None:
+    """End what is still marked running on a load balancer whose lease is not, or no longer, its worker's."""
+    abandoned = (_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
+    conn.execute(
+        update(schema.step)
+        .where(_step.operation_id.in_(select(_operation.id).where(*abandoned)), _step.state == "running")
+        .values(state="lost", ended=now())
+    )
+    conn.execute(update(schema.operation).where(*abandoned).values(state="lost", ended=now()))
 
 
 def close_operation(conn: Connection, operation_id: str, state: str, failure: SeamError | None = None) -> None:

@@ -1,0 +1,164 @@
+"""``tavia loadbalancer ...``: why one is not ACTIVE, and the operator's way out."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cliff.show import ShowOne
+
+from tavia.cli.base import DatabaseCommand
+from tavia.cli.columns import When, duration, moment
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import ProvisioningStatus
+
+if TYPE_CHECKING:
+    from oslo_config import cfg
+
+    from tavia.store.release import Holder, Situation
+
+
+class ShowLoadBalancer(DatabaseCommand, ShowOne):
+    """Show why a load balancer is not ACTIVE: who works on it, what failed last, when it is tried again.
+
+    What a tenant sees of it is with `openstack loadbalancer show`. Times are UTC.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """See cliff."""
+        return _with_loadbalancer(super().get_parser(prog_name))
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        """See cliff."""
+        from tavia.store import history, release  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.worker.service import OUR_PROVIDERS  # noqa: PLC0415
+
+        with self.database(parsed_args).read() as conn:
+            found = release.situation(conn, history.loadbalancer_id(conn, parsed_args.loadbalancer))
+        fields = shown(found, found.loadbalancer.provider in OUR_PROVIDERS)
+        return tuple(fields), tuple(fields.values())
+
+
+class ReleaseLoadBalancer(DatabaseCommand):
+    """Hand a load balancer to the workers again, at once: one in ERROR, or that stays PENDING.
+
+    Whatever a dead worker left is taken over, and pauses between tries begin anew. It changes nothing of what the
+    load balancer should be, and may be repeated. While a worker works on it, it is refused, and you are told which.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """See cliff."""
+        return _with_loadbalancer(super().get_parser(prog_name))
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """See cliff."""
+        from tavia.bus.wake import waker  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.store import history, release  # noqa: PLC0415
+        from tavia.worker.service import OUR_PROVIDERS  # noqa: PLC0415
+
+        conf, database = self.conf(parsed_args), self.database(parsed_args)
+        with database.read() as conn:
+            found = release.situation(conn, history.loadbalancer_id(conn, parsed_args.loadbalancer))
+        loadbalancer = found.loadbalancer
+        host = socket.gethostname()
+        holder = database.write(
+            lambda conn: release.release(
+                conn, loadbalancer.id, providers=OUR_PROVIDERS, asked_by=f"{_who()} on {host}", host=host
+            )
+        )
+        if holder:
+            raise SeamError(Seam.CONTROL, "lease-held", refusal(holder, found, conf))
+        waker(conf.tavia.state_dir)()
+        self.console.print(
+            f"{loadbalancer.name or 'load balancer'} ({loadbalancer.id}), {loadbalancer.provisioning_status}, "
+            "is handed to the workers again.\n"
+            f"See what they do:  tavia operation list {loadbalancer.id}\n"
+            f"and what comes of it:  tavia loadbalancer show {loadbalancer.id}",
+            soft_wrap=True,
+        )
+
+
+def shown(found: Situation, is_ours: bool) -> Mapping[str, Any]:
+    """The fields of ``tavia loadbalancer show``."""
+    loadbalancer, fault = found.loadbalancer, found.loadbalancer.fault
+    return {
+        "name": loadbalancer.name,
+        "id": loadbalancer.id,
+        "project_id": loadbalancer.project_id,
+        "provider": loadbalancer.provider,
+        "provisioning_status": str(loadbalancer.provisioning_status),
+        "operating_status": str(loadbalancer.operating_status),
+        "why": why(found, is_ours),
+        "generation": loadbalancer.generation,
+        "observed_generation": loadbalancer.observed_generation,
+        "fault": f"{fault['seam']}/{fault['code']} since {fault['since']}: {fault['message']}" if fault else None,
+        "failing_since": When(loadbalancer.failing_since),
+        "next_try": When(loadbalancer.due_at),
+        "last_operation": found.last.id if found.last else None,
+        "last_failure": found.last_failure.id if found.last_failure else None,
+        "amphorae": "\n".join(
+            f"{amphora.id}  {amphora.role or ''} {amphora.status} {amphora.lb_network_ip or ''}"
+            + (f"  {amphora.fault['seam']}/{amphora.fault['code']}" if amphora.fault else "")
+            for amphora in found.amphorae
+        ),
+    }
+
+
+def why(found: Situation, is_ours: bool) -> str:
+    """In one sentence why it stands as it does, and what comes next."""
+    loadbalancer, fault = found.loadbalancer, found.loadbalancer.fault
+    trouble = f"; what failed last: {fault['seam']}/{fault['code']}" if fault else ""
+    if loadbalancer.provisioning_status is ProvisioningStatus.DELETED:
+        return "it is deleted; its row goes when load_balancer_expiry_age is over"
+    if not is_ours:
+        return f"provider {loadbalancer.provider} works on it, Tavia's workers do not"
+    if found.holder:
+        return f"{_worker(found.holder)}{trouble}"
+    return f"{_next(found)}{trouble}"
+
+
+def _next(found: Situation) -> str:
+    """What comes for one of ours on which nobody works."""
+    loadbalancer, last = found.loadbalancer, found.last
+    is_new = loadbalancer.generation > loadbalancer.attempted_generation
+    if is_new or (loadbalancer.due_at is not None and loadbalancer.due_at <= found.now):
+        died = f" since the one on {last.host} died or was overtaken" if last and last.state == "lost" else ""
+        return f"it is due, but no worker has taken it yet{died}: does one run?"
+    if loadbalancer.due_at is not None:
+        verb = "tried again" if loadbalancer.fault else "looked at again (an amphora boots)"
+        return f"it is {verb} in {duration(loadbalancer.due_at - found.now)}"
+    if loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE:
+        return "all that was asked for is applied"
+    return f"nothing is planned for it: tavia loadbalancer release {loadbalancer.id}"
+
+
+def refusal(holder: Holder, found: Situation, conf: cfg.ConfigOpts) -> str:
+    """Who works on it, and until when at the latest."""
+    latest = holder.latest(conf.tavia.step_deadline, conf.tavia.lease_ttl)
+    operation = holder.operation
+    look = f"; look at it with tavia operation show {operation.id}" if operation else ""
+    return (
+        f"nothing to release: {_worker(holder)}. Its lease ends at {moment(holder.until)} unless it is renewed, "
+        f"by {moment(latest)} at the latest if the worker hangs; another one takes over then{look}"
+    )
+
+
+def _worker(holder: Holder) -> str:
+    operation = holder.operation
+    if operation is None:
+        return f"a worker took it a moment ago (lease {holder.owner})"
+    return f"a worker on {operation.host} works on it ({operation.what}) since {moment(operation.started)}"
+
+
+def _who() -> str:
+    """Whoever typed it: before sudo, if it was."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _with_loadbalancer(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("loadbalancer", metavar="LB", help="its id or name")
+    return parser
