@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from mariadb import Galera, MariaDb
+from rabbitmq import RabbitMQ
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,17 @@ def galera(galera_of_the_session: Galera) -> Galera:
     """Three nodes, all there. A test may kill or freeze nodes."""
     galera_of_the_session.heal()
     return galera_of_the_session
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_of_the_session: RabbitMQ) -> RabbitMQ:
+    """One that runs. A test may stop, kill or pause it."""
+    rabbitmq_of_the_session.heal()
+    return rabbitmq_of_the_session
