@@ -61,7 +61,7 @@ class RabbitMQ:
         )
         with (self._directory / "console.log").open("ab") as console:
             self._server = subprocess.Popen(
-                [*DIES_WITH_PARENT, PROGRAMS / "rabbitmq-server", "-start_epmd", "false"],
+                [*DIES_WITH_PARENT, str(PROGRAMS / "rabbitmq-server"), "-start_epmd", "false"],
                 env=self._environment(),
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ class RabbitMQ:
 
     def ctl(self, *arguments: str) -> list[str]:
         """What ``rabbitmqctl`` answers, a line each, tabs between columns. It takes a second or two."""
-        command = [PROGRAMS / "rabbitmqctl", "--quiet", *arguments]
+        command = [str(PROGRAMS / "rabbitmqctl"), "--quiet", *arguments]
         done = subprocess.run(command, env=self._environment(), cwd=self._directory, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().splitlines()
