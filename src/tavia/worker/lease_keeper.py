@@ -1,7 +1,8 @@
 """Renews the leases of one worker process, and tells whether there is time left under one to begin an effect.
 
-A lease is renewed every sixth of its time to live. Renewal stops where one step takes longer than its deadline, so a
-hung worker loses its load balancer; no effect begins in the last fifth, so none outlives the lease it began under.
+A lease is renewed every sixth of its time to live. Renewal stops where nothing was begun, ended or written for longer
+than a step's deadline, so a hung worker loses its load balancer, wherever it hangs; no effect begins in the last fifth,
+so none outlives the lease it began under.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tavia.model.seams import SeamError
 from tavia.store import leases
@@ -22,7 +23,7 @@ LOG = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Held:
     renewed: float
-    step_since: float | None = None
+    progress: float = field(default_factory=time.monotonic)
 
 
 class LeaseKeeper:
@@ -49,19 +50,19 @@ class LeaseKeeper:
         held = self._held.get(lease)
         if held is None or time.monotonic() - held.renewed > 0.8 * self.ttl:
             raise LeaseLost(lease.loadbalancer_id)
-        held.step_since = time.monotonic()
+        held.progress = time.monotonic()
 
     def end_step(self, lease: Lease) -> None:
         """Call after an effect."""
         held = self._held.get(lease)
         if held:
-            held.step_since = None
+            held.progress = time.monotonic()
 
     def renewed(self, lease: Lease, at: float) -> None:
         """A fenced write at ``at`` renewed it too."""
         held = self._held.get(lease)
         if held:
-            held.renewed = at
+            held.renewed, held.progress = at, time.monotonic()
 
     def stop(self) -> None:
         """Renew nothing any more."""
@@ -70,10 +71,10 @@ class LeaseKeeper:
     def _renew_until_stopped(self) -> None:
         while not self._stopped.wait(self.ttl / 6):
             for lease, held in list(self._held.items()):
-                if held.step_since is None or time.monotonic() - held.step_since < self._step_deadline:
-                    self._renew(lease)
+                if time.monotonic() - held.progress < self._step_deadline:
+                    self._renew(lease, held)
 
-    def _renew(self, lease: Lease) -> None:
+    def _renew(self, lease: Lease, held: _Held) -> None:
         at = time.monotonic()
         try:
             self._database.write(lambda conn: leases.touch(conn, lease, self.ttl))
@@ -84,4 +85,4 @@ class LeaseKeeper:
         except Exception:
             LOG.exception("cannot renew the lease of load balancer %s", lease.loadbalancer_id)
         else:
-            self.renewed(lease, at)
+            held.renewed = at

@@ -73,6 +73,22 @@ def test_a_step_past_its_deadline_is_renewed_no_more(make_world: MakeWorld) -> N
     keeper.stop()
 
 
+def test_a_worker_that_hangs_between_two_steps_is_renewed_no_more(make_world: MakeWorld) -> None:
+    world = make_world()
+    keeper = LeaseKeeper(world.database, TTL, step_deadline=2 * TTL)
+    lease = held(world, keeper)
+    keeper.begin_step(lease)
+    keeper.end_step(lease)
+    for _ in range(5):
+        keeper.renewed(lease, time.monotonic())  # it writes: it does not hang
+        last = until(world)
+        eventually(lambda last=last: until(world) > last)  # type: ignore[misc]
+    eventually(
+        lambda: world.database.write(lambda conn: leases.take(conn, lease.loadbalancer_id, "b", TTL)) is not None
+    )
+    keeper.stop()
+
+
 def test_a_lost_lease_is_noticed(make_world: MakeWorld) -> None:
     world = make_world()
     keeper = LeaseKeeper(world.database, TTL, step_deadline=30.0)
