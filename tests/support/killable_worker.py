@@ -95,7 +95,7 @@ def _live(fabric: str, config_file: Path, loadbalancer_id: str, trap: tuple[When
     linux.enter_network(NETNS_DIR / fabric)
     conf = config.load(["--config-file", str(config_file)], "tavia-worker", [])
     config.setup_logging(conf)
-    loop, _ = service.build(conf)
+    loop = service.build(conf)
     controller = _trapped(loop, Trap(*trap))
     while _has_work(controller, loadbalancer_id):
         _converge(controller, loadbalancer_id)

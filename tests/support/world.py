@@ -387,7 +387,7 @@ class World:
             cert_validity=3600.0,
             boot_timeout=300.0,
         )
-        steps = Steps(database, cloud, self.authority, options, lambda a: cast(AgentClient, FakeAgent(self, a)))
+        steps = Steps(database, cloud, self.authority, lambda: options, lambda a: cast(AgentClient, FakeAgent(self, a)))
         return Controller(
             database=database,
             networking=self.networking,

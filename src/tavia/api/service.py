@@ -5,47 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
 from oslo_config import cfg
 
 from tavia import config
 from tavia.api.app import create_app
 from tavia.api.gate import is_loopback
+from tavia.api.server import Server
 from tavia.cloud import connect
 from tavia.model.seams import SeamError
 from tavia.store.migrate import open_database
-
-PROCESSES = 2
-THREADS = 8
-
-
-class _Server(BaseApplication):
-    """Gunicorn, told all by us. Each process has its own connections, opened after the fork."""
-
-    def __init__(self, conf: cfg.ConfigOpts) -> None:
-        self._conf = conf
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def load_config(self) -> None:
-        """Gunicorn's settings; it reads no file and no argument of its own."""
-        settings = self._conf.api_settings
-        host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
-        for name, value in {
-            "bind": f"{host}:{settings.bind_port}",
-            "workers": PROCESSES,
-            "threads": THREADS,
-            "worker_class": "gthread",
-            "proc_name": "tavia-api",
-            "limit_request_line": 8190,
-            "graceful_timeout": 10,
-            "control_socket_disable": True,  # it would lie in root's home, one for all instances
-        }.items():
-            self.cfg.set(name, value)  # type: ignore[union-attr]
-
-    def load(self) -> Callable[..., Any]:
-        """What one process serves."""
-        config.setup_logging(self._conf)
-        return application(self._conf)
 
 
 def application(conf: cfg.ConfigOpts) -> Callable[..., Any]:
@@ -72,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve until told to stop. Raises SystemExit for a configuration that cannot be served."""
     conf = config.load(argv, "tavia-api")
     check_identity(conf)
+    config.setup_logging(conf)
     try:
         application(conf)  # once before the fork, so that a mistake is told here and not by a dying process
     except SeamError as error:
         raise SystemExit(f"{conf.prog}: {error}") from error
-    _Server(conf).run()  # type: ignore[no-untyped-call]
+    Server(conf, application).run()

@@ -1,7 +1,8 @@
 """Configuration: octavia.conf's groups, names and defaults, read by oslo.config into an object that is passed on.
 
-Every service's ``main`` calls :func:`load` once, then :func:`setup_logging`, and hands the result to what it starts;
-nothing keeps it in a global. A module of this package holds one group: its name and its options.
+A service calls :func:`load` once, then :func:`setup_logging`, and hands the result to what it starts; nothing keeps
+it in a global. What may change while it runs (``mutable``) is read where it is used, see :mod:`tavia.config.reloading`.
+A module named like a group holds its name and its options.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from types import ModuleType
 
 import oslo_middleware.opts
@@ -50,31 +52,49 @@ _GROUPS: tuple[ModuleType, ...] = (
 )
 
 
+class Mistakes(Exception):
+    """A configuration that cannot be used; ``found`` are lines that name group, option and what is wrong."""
+
+    def __init__(self, found: Sequence[str]) -> None:
+        super().__init__("; ".join(found))
+        self.found = found
+
+
 def load(
     argv: Sequence[str] | None, prog: str, default_config_files: Sequence[str] = DEFAULT_CONFIG_FILES
 ) -> cfg.ConfigOpts:
-    """Parse ``argv`` (None: the process's own) and the files it names with ``--config-file``.
+    """As :func:`parse`, for a process that ends on a mistake: SystemExit names all of them, one a line."""
+    try:
+        return parse(argv, prog, default_config_files)
+    except Mistakes as mistakes:
+        raise SystemExit("\n".join(f"{prog}: {mistake}" for mistake in mistakes.found)) from mistakes
+
+
+def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[str]) -> cfg.ConfigOpts:
+    """Parse ``argv`` (None: the process's own) and the files it names with ``--config-file`` and ``--config-dir``.
 
     ``default_config_files`` are read where it names none. Every value is checked here, so that a service never starts
-    on a mistake that it would meet hours later: SystemExit then names all of them, one a line.
+    on a mistake that it would meet hours later. Raises Mistakes.
     """
     conf = cfg.ConfigOpts()
     log.register_options(conf)
-    for group, options in _options():
+    for group, options in all_options():
         conf.register_opts(options, group=group)
     try:
         conf(argv, project="tavia", prog=prog, default_config_files=list(default_config_files), default_config_dirs=[])
     except cfg.Error as error:
-        raise SystemExit(f"{prog}: {error}") from error
+        raise Mistakes([str(error)]) from error
     mistakes = list(_mistakes(conf))
     if mistakes:
-        raise SystemExit("\n".join(f"{prog}: {mistake}" for mistake in mistakes))
+        raise Mistakes(mistakes)
     return conf
 
 
 def setup_logging(conf: cfg.ConfigOpts) -> None:
     """Start oslo.log as configured; then name, once and in one line, what the files set and Tavia does not use."""
     log.setup(conf, conf.prog)
+    if conf.log_options:
+        conf.log_opt_values(LOG, logging.DEBUG)
     unused = unused_options(conf)
     if unused:
         LOG.warning("Options that Tavia does not use, they have no effect: %s", ", ".join(unused))
@@ -83,7 +103,8 @@ def setup_logging(conf: cfg.ConfigOpts) -> None:
 def unused_options(conf: cfg.ConfigOpts) -> list[str]:
     """What the configuration files set and nothing here reads: ``[group] name``, sorted."""
     sections: dict[str, dict[str, list[str]]] = {}
-    for path in conf.config_file:
+    in_directories = (str(path) for directory in conf.config_dir or () for path in Path(directory).glob("*.conf"))
+    for path in chain(conf.config_file, in_directories):
         cfg.ConfigParser(path, sections).parse()
     known = set(_known_names())
     return sorted(
@@ -94,7 +115,7 @@ def unused_options(conf: cfg.ConfigOpts) -> list[str]:
     )
 
 
-def _options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
+def all_options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
     """All options but oslo.log's, which registers its own: (group, None for DEFAULT; options)."""
     for module in _GROUPS:
         yield module.GROUP, module.OPTIONS
@@ -105,17 +126,22 @@ def _options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
     yield from oslo_middleware.opts.list_opts_sizelimit()
 
 
+def known_options() -> Iterator[tuple[str | None, cfg.Opt]]:
+    """Every option with its group, oslo.log's too."""
+    for group, options in chain(all_options(), log_options.list_opts()):
+        yield from ((group, option) for option in options)
+
+
 def _known_names() -> Iterator[tuple[str, str]]:
     """Every (group, name) by which a file may set an option, old names too."""
-    for group, options in chain(_options(), log_options.list_opts()):
-        for option in options:
-            yield group or "DEFAULT", option.dest
-            yield from ((old.group or group or "DEFAULT", old.name or option.dest) for old in option.deprecated_opts)
+    for group, option in known_options():
+        yield group or "DEFAULT", option.dest
+        yield from ((old.group or group or "DEFAULT", old.name or option.dest) for old in option.deprecated_opts)
 
 
 def _mistakes(conf: cfg.ConfigOpts) -> Iterator[str]:
     """Read every option once: oslo.config checks a value only when it is read."""
-    groups = {name: conf[name] for name in {group for group, _ in _options() if group}}
+    groups = {name: conf[name] for name in {group for group, _ in all_options() if group}}
     for group, options in ({"DEFAULT": conf} | groups).items():
         for name in options:
             try:

@@ -63,6 +63,7 @@ OPTIONS = [
     cfg.StrOpt(
         "loadbalancer_topology",
         default="SINGLE",
+        mutable=True,
         choices=[
             ("SINGLE", "One amphora; it is replaced when it fails."),
             ("ACTIVE_STANDBY", "Two amphorae; the second takes over the VIP at once."),

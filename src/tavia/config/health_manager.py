@@ -11,15 +11,23 @@ OPTIONS = [
     cfg.ListOpt(
         "controller_ip_port_list",
         default=[],
+        mutable=True,
         help="Where amphorae send heartbeats: address:port of every health manager.",
     ),
     cfg.StrOpt(
         "heartbeat_key",
         required=True,
         secret=True,
+        mutable=True,
         help="Secret that heartbeats are signed with, the same on every controller.",
     ),
-    cfg.FloatOpt("heartbeat_interval", default=10, min=0.1, help="Seconds between two heartbeats of an amphora."),
+    cfg.FloatOpt(
+        "heartbeat_interval",
+        default=10,
+        min=0.1,
+        mutable=True,
+        help="Seconds between two heartbeats of an amphora.",
+    ),
     cfg.FloatOpt(
         "heartbeat_timeout", default=60, min=0.1, help="Seconds of silence after which an amphora is suspected."
     ),

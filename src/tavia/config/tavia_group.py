@@ -41,4 +41,18 @@ OPTIONS = [
         help="Seconds after which a cloud resource that no row names is removed. It is reported at once.",
     ),
     cfg.IntOpt("max_workers", default=8, min=1, help="Load balancers that one worker process converges at a time."),
+    cfg.FloatOpt(
+        "service_report_interval",
+        default=10.0,
+        min=0.1,
+        mutable=True,
+        help="Seconds between two times that a service says that it is there.",
+    ),
+    cfg.FloatOpt(
+        "service_down_time",
+        default=60.0,
+        min=1.0,
+        mutable=True,
+        help="Seconds of silence after which a service counts as down. More than two service_report_interval.",
+    ),
 ]

@@ -35,19 +35,23 @@ class Received:
 
 
 class Inbox:
-    """``accepted`` holds the order of the last heartbeat of each amphora, so that older ones are known as replays.
+    """``heartbeat_key`` tells the secret in force; after a change the earlier one is good too.
+
+    ``accepted`` holds the order of the last heartbeat of each amphora, so that older ones are known as replays.
 
     ``dropped`` counts datagrams by reason: malformed (a wrong signature too), replayed, full.
     """
 
     def __init__(
         self,
-        heartbeat_key: str,
+        heartbeat_key: Callable[[], str],
         accepted: Mapping[str, tuple[int, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped: Counter[str] = Counter()
-        self._heartbeat_key = heartbeat_key
+        self._heartbeat_key_now = heartbeat_key
+        self._heartbeat_key = heartbeat_key()
+        self._earlier_key: str | None = None
         self._accepted = dict(accepted)
         self._clock = clock
         self._keys: dict[str, bytes] = {}
@@ -58,7 +62,7 @@ class Inbox:
     def put(self, datagram: bytes) -> None:
         """Take a datagram, or count why not."""
         try:
-            heartbeat = decode(datagram, self._key)
+            heartbeat = self._decoded(datagram)
         except HeartbeatError as error:
             self._drop("malformed", str(error))
             return
@@ -70,7 +74,6 @@ class Inbox:
         if last is not None and heartbeat.order <= last:
             self._drop("replayed", f"amphora {amphora_id} sent {heartbeat.order} after {last}")
             return
-        self._keys.setdefault(amphora_id, derive_key(self._heartbeat_key, amphora_id))
         self._accepted[amphora_id] = heartbeat.order
         with self._lock:
             earlier = self._waiting.get(amphora_id)
@@ -92,6 +95,22 @@ class Inbox:
         """An amphora that no row names: keep nothing of it."""
         self._accepted.pop(amphora_id, None)
         self._keys.pop(amphora_id, None)
+
+    def _decoded(self, datagram: bytes) -> Heartbeat:
+        now = self._heartbeat_key_now()
+        if now != self._heartbeat_key:
+            self._earlier_key, self._heartbeat_key = self._heartbeat_key, now
+            self._keys.clear()
+            LOG.info("heartbeat_key changed: until a restart heartbeats that the earlier one signs are good too")
+        try:
+            heartbeat = decode(datagram, self._key)
+        except HeartbeatError:
+            earlier = self._earlier_key
+            if earlier is None:
+                raise
+            return decode(datagram, lambda amphora_id: derive_key(earlier, amphora_id))
+        self._keys.setdefault(heartbeat.amphora_id, derive_key(self._heartbeat_key, heartbeat.amphora_id))
+        return heartbeat
 
     def _key(self, amphora_id: str) -> bytes:
         # Kept only once a signature has been good: what a datagram claims must not fill the memory.

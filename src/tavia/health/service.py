@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from oslo_config import cfg
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tavia import cloud as clouds
-from tavia import config
 from tavia.amphora.client import AgentClient
 from tavia.amphora.protocol import AgentStatus
 from tavia.bus.wake import waker
@@ -30,7 +27,8 @@ from tavia.health.recording import Recorder
 from tavia.health.repairs import Repairs
 from tavia.health.watching import Watch
 from tavia.health.witnesses import AskAgent, Witnesses
-from tavia.model.seams import SeamError
+from tavia.model.seams import Seam, SeamError
+from tavia.process.lifetime import serve
 from tavia.store import liveness
 from tavia.store.database import Database, StoreBusy
 from tavia.store.migrate import open_database
@@ -47,20 +45,7 @@ DATABASE_ERRORS = (DBError, SQLAlchemyError, StoreBusy)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The process: runs until SIGTERM, or until one of its threads fails, which ends it with an error."""
-    conf = config.load(argv, "tavia-health-manager")
-    config.setup_logging(conf)
-    try:
-        manager = build(conf)
-    except (SeamError, OSError) as error:
-        raise SystemExit(f"tavia-health-manager: {error}") from error
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        manager.stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    if not manager.run():
-        raise SystemExit("tavia-health-manager: a thread failed, see the log")
+    serve("tavia-health-manager", argv, build)
 
 
 @dataclass
@@ -73,18 +58,26 @@ class HealthManager:
     watch: Watch
     witnesses: Witnesses
     grace: Grace
-    flush_interval: float
+    flush_interval: Callable[[], float]
     check_interval: float
     stopping: threading.Event
 
-    def run(self) -> bool:
-        """Run until told to stop; false when a loop failed."""
+    def stop(self) -> None:
+        """See tavia.process.lifetime.Service."""
+        self.stopping.set()
+
+    def unfinished(self) -> list[str]:
+        """See tavia.process.lifetime.Service: nothing waits for the loops, their next look is another's."""
+        return []
+
+    def run(self) -> None:
+        """Run until told to stop. Raises SeamError loop-failed."""
         self.sock.settimeout(0.5)
         failed = threading.Event()
         loops: dict[str, Callable[[], None]] = {
             "receive": partial(receive, self.sock, self.inbox, self.stopping.is_set),
             "record": partial(self._every, self.flush_interval, self._record),
-            "watch": partial(self._every, self.check_interval, self.watch.cycle),
+            "watch": partial(self._every, lambda: self.check_interval, self.watch.cycle),
         }
 
         def guarded(loop: Callable[[], None]) -> None:
@@ -102,16 +95,17 @@ class HealthManager:
         self.stopping.wait()
         self.witnesses.close()
         self.sock.close()
-        return not failed.is_set()
+        if failed.is_set():
+            raise SeamError(Seam.CONTROL, "loop-failed", "a loop of the health manager failed, see above")
 
     def _record(self) -> None:
         self.recorder.flush()
         self.grace.recorded()
 
-    def _every(self, interval: float, action: Callable[[], None]) -> None:
+    def _every(self, interval: Callable[[], float], action: Callable[[], None]) -> None:
         """An outage of the database is no failure of ours: it is said once, and grace begins anew when it ends."""
         is_away = False
-        while not self.stopping.wait(interval):
+        while not self.stopping.wait(interval()):
             try:
                 action()
             except DATABASE_ERRORS as error:
@@ -130,7 +124,7 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
     options = conf.health_manager
     database = open_database(conf.database.connection)
     with database.read() as conn:
-        inbox = Inbox(options.heartbeat_key, liveness.last_orders(conn))
+        inbox = Inbox(lambda: options.heartbeat_key, liveness.last_orders(conn))
     wake = waker(conf.tavia.state_dir)
     cloud = clouds.connect(conf)
     tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
@@ -143,7 +137,7 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
         watch=_watch(conf, database, witnesses, Repairs(database, cloud.compute, wake, conf.host), grace),
         witnesses=witnesses,
         grace=grace,
-        flush_interval=min(options.heartbeat_interval / 2, LONGEST_FLUSH_INTERVAL),
+        flush_interval=lambda: min(options.heartbeat_interval / 2, LONGEST_FLUSH_INTERVAL),
         check_interval=options.health_check_interval,
         stopping=threading.Event(),
     )

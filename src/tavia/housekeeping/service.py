@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 
 from oslo_config import cfg
 from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tavia import cloud as clouds
-from tavia import config
 from tavia.bus.wake import waker
 from tavia.housekeeping.orphans import Orphans
 from tavia.housekeeping.resync import Resync
 from tavia.model.seams import SeamError
-from tavia.store import purge
+from tavia.process.lifetime import serve
+from tavia.store import purge, services
 from tavia.store.database import Database
 from tavia.store.migrate import open_database
 
 LOG = logging.getLogger(__name__)
+
+
+DEAD_AFTER = 24 * 3600.0
+"""Seconds for which a service that died is listed as down: long enough to be looked at, and asked why."""
 
 
 @dataclass
@@ -36,37 +38,48 @@ class Task:
     interval: float
     action: Callable[[], None]
     due: float = 0.0
+    under_way: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The process: runs until SIGTERM."""
-    conf = config.load(argv, "tavia-housekeeping")
-    config.setup_logging(conf)
-    try:
-        tasks = build(conf)
-    except SeamError as error:
-        raise SystemExit(f"tavia-housekeeping: {error}") from error
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    while not stopping.is_set():
-        run_due(tasks)
-        stopping.wait(max(0.0, min(task.due for task in tasks) - time.monotonic()))
+    serve("tavia-housekeeping", argv, lambda conf: Rounds(build(conf)))
 
 
-def run_due(tasks: Sequence[Task]) -> None:
+class Rounds:
+    """The tasks, each when it is due, one after another; see tavia.process.lifetime.Service."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Until told to stop; the task under way comes to its end."""
+        while not self._stopping.is_set():
+            run_due(self._tasks, self._stopping.is_set)
+            self._stopping.wait(max(0.0, min(task.due for task in self._tasks) - time.monotonic()))
+
+    def stop(self) -> None:
+        """Begin no other task."""
+        self._stopping.set()
+
+    def unfinished(self) -> list[str]:
+        """The task under way."""
+        return [task.name for task in self._tasks if task.under_way]
+
+
+def run_due(tasks: Sequence[Task], stopped: Callable[[], bool] = lambda: False) -> None:
     """Run what is due. One that fails says so and is tried again in its next round; the others go on."""
     for task in tasks:
-        if task.due > time.monotonic():
+        if stopped() or task.due > time.monotonic():
             continue
+        task.under_way = True
         try:
             task.action()
         except (SeamError, DBError, SQLAlchemyError) as error:
             LOG.error("%s failed, it is tried again in %s s: %s", task.name, task.interval, error)
+        finally:
+            task.under_way = False
         task.due = time.monotonic() + task.interval
 
 
@@ -76,10 +89,12 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     database = open_database(conf.database.connection)
     orphans = Orphans(database, clouds.connect(conf), conf.tavia.orphan_grace, conf.host)
     resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf.tavia.state_dir))
+    dead = partial(purge_dead_services, database, DEAD_AFTER)
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)
     certificates = partial(report_certificates, database, options.cert_expiry_buffer)
     return [
         Task("Purging old rows", options.cleanup_interval, cleaning),
+        Task("Purging dead services", options.cleanup_interval, dead),
         Task("Looking for orphans", options.cleanup_interval, orphans.look),
         Task("Looking for amphorae that lag", options.cleanup_interval, resync.look),
         Task("Looking for certificates near expiry", options.cert_interval, certificates),
@@ -97,6 +112,13 @@ def clean(database: Database, loadbalancer_age: float, amphora_age: float) -> No
     database.write(purge.tidy_statistics)
     if loadbalancers or amphorae:
         LOG.info("Rows purged: %s load balancers, %s amphorae", loadbalancers, amphorae)
+
+
+def purge_dead_services(database: Database, silent_for: float) -> None:
+    """Remove the rows of services that died so many seconds ago. Raises the database's errors."""
+    purged = database.write(partial(services.purge, silent_for=silent_for))
+    if purged:
+        LOG.info("Services that died long ago, no longer listed: %s", purged)
 
 
 def report_certificates(database: Database, buffer: float) -> None:

@@ -38,8 +38,16 @@ class Loop:
         self._under_way: set[str] = set()
         self._owner = uuid.uuid4().hex
 
+    def stop(self) -> None:
+        """See tavia.process.lifetime.Service."""
+        self._controller.stopping.set()
+
+    def unfinished(self) -> list[str]:
+        """See tavia.process.lifetime.Service."""
+        return [f"load balancer {loadbalancer_id}" for loadbalancer_id in sorted(self._under_way)]
+
     def run(self) -> None:
-        """Until asked to stop; load balancers under way are handed over first."""
+        """Until asked to stop; load balancers under way are handed over first, after the steps that have begun."""
         while not self._controller.stopping.is_set():
             more = False
             try:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from oslo_config import cfg
 
 from tavia import cloud as clouds
-from tavia import config
 from tavia.amphora.client import AgentClient
 from tavia.amphora.noop import NoopAgentClient
 from tavia.bus.wake import Wakeups
@@ -22,6 +21,7 @@ from tavia.config.controller_worker import AMPHORA_NOOP
 from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.pki import Authority, NoopAuthority
+from tavia.process.lifetime import serve
 from tavia.render.settings import RenderSettings
 from tavia.store.migrate import open_database
 from tavia.worker.convergence import Controller
@@ -34,27 +34,14 @@ LOG = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The process: runs until SIGTERM, then finishes the steps under way and gives its leases back."""
-    conf = config.load(argv, "tavia-worker")
-    config.setup_logging(conf)
-    try:
-        loop, stopping = build(conf)
-    except SeamError as error:
-        raise SystemExit(f"tavia-worker: {error}") from error
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    loop.run()
+    serve("tavia-worker", argv, build)
 
 
-def build(conf: cfg.ConfigOpts) -> tuple[Loop, threading.Event]:
-    """A worker as configured, and the event that stops it. Raises SeamError where it cannot work."""
+def build(conf: cfg.ConfigOpts) -> Loop:
+    """A worker as configured. Raises SeamError where it cannot work."""
     database = open_database(conf.database.connection)
     cloud = clouds.connect(conf)
-    stopping = threading.Event()
-    steps = Steps(database, cloud, _authority(conf), _boot_options(conf, database.deployment_id()), agent_clients(conf))
+    steps = Steps(database, cloud, _authority(conf), boot_options(conf, database.deployment_id()), agent_clients(conf))
     controller = Controller(
         database=database,
         networking=cloud.networking,
@@ -67,16 +54,15 @@ def build(conf: cfg.ConfigOpts) -> tuple[Loop, threading.Event]:
         coalesce_interval=conf.tavia.coalesce_interval,
         retry_pending_seconds=conf.tavia.retry_pending_seconds,
         retry_interval_max=conf.tavia.retry_interval_max,
-        stopping=stopping,
+        stopping=threading.Event(),
     )
-    loop = Loop(
+    return Loop(
         controller,
         Wakeups(Path(conf.tavia.state_dir)),
         providers=OUR_PROVIDERS,
         poll_interval=conf.tavia.poll_interval,
         max_workers=conf.tavia.max_workers,
     )
-    return loop, stopping
 
 
 OUR_PROVIDERS = frozenset({"amphora", "octavia"})
@@ -141,23 +127,32 @@ def _authority(conf: cfg.ConfigOpts) -> Authority | NoopAuthority:
     )
 
 
-def _boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> BootOptions:
+def boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> Callable[[], BootOptions]:
+    """Tells the options in force: some may change while the worker runs. Raises SeamError for an unreadable file."""
     worker = conf.controller_worker
     networks = worker.amp_boot_network_list
-    return BootOptions(
+    at_start = BootOptions(
         deployment_id=deployment_id,
         boot_network_id=networks[0] if networks else None,
         image_tag=worker.amp_image_tag,
         image_owner_id=worker.amp_image_owner_id,
         flavor=worker.amp_flavor_id,
         client_ca=b"" if _is_noop(conf) else _read(Path(worker.client_ca), "[controller_worker] client_ca"),
-        controllers=tuple(conf.health_manager.controller_ip_port_list),
-        heartbeat_interval=conf.health_manager.heartbeat_interval,
-        heartbeat_key=conf.health_manager.heartbeat_key,
+        **_mutable(conf),
         agent_port=conf.haproxy_amphora.bind_port,
         cert_validity=conf.certificates.cert_validity_time,
         boot_timeout=conf.tavia.boot_timeout,
     )
+    return lambda: replace(at_start, **_mutable(conf))
+
+
+def _mutable(conf: cfg.ConfigOpts) -> dict[str, Any]:
+    options = conf.health_manager
+    return {
+        "controllers": tuple(options.controller_ip_port_list),
+        "heartbeat_interval": options.heartbeat_interval,
+        "heartbeat_key": options.heartbeat_key,
+    }
 
 
 def _read(path: Path, option: str) -> bytes:

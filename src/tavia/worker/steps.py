@@ -62,20 +62,20 @@ class BootOptions:
 
 
 class Steps:
-    """All effects of a worker, on one cloud."""
+    """All effects of a worker, on one cloud; ``options`` tells the ones in force."""
 
     def __init__(
         self,
         database: Database,
         cloud: Cloud,
         authority: Authority | NoopAuthority,
-        options: BootOptions,
+        options: Callable[[], BootOptions],
         agent_of: Callable[[Amphora], AgentClient | NoopAgentClient],
     ) -> None:
         self._database = database
         self._cloud = cloud
         self._authority = authority
-        self._options = options
+        self._options_now = options
         self._agent_of = agent_of
         self._effects: Mapping[Kind, Callable[[Tree, str, Facts], Record]] = {
             Kind.CREATE_AMPHORA: self._create_amphora,
@@ -112,6 +112,10 @@ class Steps:
             applied_generation=bundle.generation,
             applied_hash=bundle.hash,
         )
+
+    @property
+    def _options(self) -> BootOptions:
+        return self._options_now()
 
     def _tags(self, amphora: Amphora) -> frozenset[str]:
         return frozenset({f"tavia-deployment={self._options.deployment_id}", f"tavia-amphora={amphora.id}"})

@@ -45,7 +45,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    its = Receiver(Inbox(KEY, {}))
+    its = Receiver(Inbox(lambda: KEY, {}))
     yield its
     its.stop()
 
@@ -73,7 +73,7 @@ def test_a_replay_is_dropped_and_a_reboot_is_none(receiver: Receiver) -> None:
 
 
 def test_what_was_recorded_before_a_restart_is_a_replay_after_it() -> None:
-    inbox = Inbox(KEY, {A: (5, 100)})
+    inbox = Inbox(lambda: KEY, {A: (5, 100)})
     inbox.put(encode(beat(A, seq=100, boot_count=5), derive_key(KEY, A)))
     assert inbox.take() == {}
     assert inbox.dropped == {"replayed": 1}
@@ -97,7 +97,7 @@ def test_one_amphora_cannot_speak_for_another(receiver: Receiver) -> None:
 
 def test_memory_is_bounded_by_a_number_of_amphorae(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inboxes, "MOST_AMPHORAE", 2)
-    inbox = Inbox(KEY, {})
+    inbox = Inbox(lambda: KEY, {})
     for _ in range(3):
         amphora_id = str(uuid.uuid4())
         inbox.put(encode(beat(amphora_id), derive_key(KEY, amphora_id)))
@@ -106,7 +106,7 @@ def test_memory_is_bounded_by_a_number_of_amphorae(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_could_not_be_recorded_waits_on_but_gives_way_to_something_newer() -> None:
-    inbox = Inbox(KEY, {})
+    inbox = Inbox(lambda: KEY, {})
     for seq in (1, 2):
         taken = inbox.take()
         inbox.put(encode(beat(A, seq=seq), derive_key(KEY, A)))
@@ -121,7 +121,7 @@ def test_a_heartbeat_too_large_for_a_datagram_is_whole_again_here() -> None:
     large = beat(A, listeners={"web": open_listener()}, pools={"app:web": up(**members)})
     parts = split(large)
     assert len(parts) > 1
-    inbox = Inbox(KEY, {})
+    inbox = Inbox(lambda: KEY, {})
     for part in parts:
         inbox.put(encode(part, derive_key(KEY, A)))
     whole = inbox.take()[A].heartbeat

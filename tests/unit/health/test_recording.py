@@ -26,7 +26,7 @@ class Station:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
-        self.inbox = Inbox(KEY, {}, clock=fleet.clock)
+        self.inbox = Inbox(lambda: KEY, {}, clock=fleet.clock)
         self.recorder = Recorder(
             fleet.database, self.inbox, lambda: fleet.wakes.append(None), memory=60.0, clock=fleet.clock
         )

@@ -1,0 +1,151 @@
+"""Gunicorn as Tavia has it: it ends in time, says what it left, and reloads the configuration without a restart.
+
+One *arbiter* keeps some child processes, which serve. To the outside they are one service: the arbiter's row in the
+table ``service``, which the children renew (it forks, so it has no thread and no connection of its own). So a living
+row means that requests can be served, and a child that dies and is replaced is no event.
+
+Gunicorn answers SIGHUP with new children, at the cost of the old ones' connections. Here the children that are there
+read the configuration again, as every service of ours does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+from oslo_config import cfg
+
+from tavia.config import reloading
+from tavia.process.presence import Presence
+from tavia.store.database import Database
+from tavia.store.migrate import open_database
+
+LOG = logging.getLogger(__name__)
+
+PROCESSES = 2
+THREADS = 8
+ENDLESS = 10**9
+"""Seconds: what graceful_shutdown_timeout = 0 means."""
+CHILDS_MARGIN = 5
+"""Seconds that a child is patient for longer than the arbiter, which has to see what is left."""
+
+
+class Server(BaseApplication):
+    """Gunicorn, told all by us; ``application`` makes what one child serves, with connections of its own."""
+
+    def __init__(self, conf: cfg.ConfigOpts, application: Callable[[cfg.ConfigOpts], Callable[..., Any]]) -> None:
+        self.conf = conf
+        self.presence = Presence(conf=conf)
+        self.margin = 0
+        self._application = application
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def load_config(self) -> None:
+        """Gunicorn's settings; it reads no file and no argument of its own."""
+        settings = self.conf.api_settings
+        host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+        for name, value in {
+            "bind": f"{host}:{settings.bind_port}",
+            "workers": PROCESSES,
+            "threads": THREADS,
+            "worker_class": Child,
+            "proc_name": "tavia-api",
+            "limit_request_line": 8190,
+            "control_socket_disable": True,  # it would lie in root's home, one for all instances
+            "on_exit": _finish,
+        }.items():
+            self.cfg.set(name, value)  # type: ignore[union-attr]
+        self.follow_configuration()
+
+    def follow_configuration(self) -> None:
+        """Take over what may have changed since the start."""
+        timeout = self.conf.graceful_shutdown_timeout or ENDLESS
+        self.cfg.set("graceful_timeout", timeout + self.margin)  # type: ignore[union-attr]
+
+    def load(self) -> Callable[..., Any]:
+        """What one child serves."""
+        application = self._application(self.conf)
+        self.presence.keep(open_database(self.conf.database.connection))
+        return application
+
+    def reload_configuration(self) -> None:
+        """What SIGHUP does, in the arbiter and in each child."""
+        reloading.reload(self.conf)
+        self.follow_configuration()
+
+    def run(self) -> None:
+        """Serve until told to stop. Raises SystemExit, with status 0 where nothing was left undone."""
+        Master(self).run()  # type: ignore[no-untyped-call]
+
+
+class Master(Arbiter):
+    """The arbiter: SIGTERM and SIGINT end it gracefully, a second one at once."""
+
+    app: Server
+    left = 0
+    """Children that did not end in time."""
+
+    def handle_hup(self) -> None:
+        """Reload the configuration, here and in the children."""
+        self.app.reload_configuration()
+        self.kill_workers(signal.SIGHUP)
+
+    def handle_int(self) -> None:
+        """As SIGTERM."""
+        self.handle_term()  # type: ignore[no-untyped-call]
+
+    def stop(self, graceful: bool = True) -> None:
+        """Have the children finish their requests, for graceful_shutdown_timeout at most."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end_at_once)
+        super().stop(graceful)  # type: ignore[no-untyped-call]
+
+    def kill_workers(self, sig: int) -> None:
+        """Send a signal to all children; note who had to be killed."""
+        if sig == signal.SIGKILL:
+            self.left = len(self.WORKERS)
+        super().kill_workers(sig)  # type: ignore[no-untyped-call]
+
+    def _end_at_once(self, number: int, _frame: FrameType | None) -> None:
+        super().kill_workers(signal.SIGKILL)  # type: ignore[no-untyped-call]
+        os._exit(128 + number)
+
+
+class Child(ThreadWorker):
+    """A process that serves; SIGHUP reloads its configuration, in its main loop."""
+
+    app: Server
+
+    def init_process(self) -> None:
+        """Begin to serve."""
+        self.app.margin = CHILDS_MARGIN
+        self.app.follow_configuration()
+        super().init_process()  # type: ignore[no-untyped-call]
+
+    def init_signals(self) -> None:
+        """Gunicorn's, and SIGHUP."""
+        super().init_signals()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGHUP, self._hang_up)
+        signal.siginterrupt(signal.SIGHUP, False)
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self.method_queue.defer(self.app.reload_configuration)  # type: ignore[no-untyped-call]
+
+
+def _finish(master: Master) -> None:
+    """The arbiter's last act: be gone from the table, or say why not. Raises SystemExit."""
+    if master.left:
+        timeout = master.app.conf.graceful_shutdown_timeout
+        LOG.error(
+            "Not finished after graceful_shutdown_timeout, %s s; left: requests of %s processes", timeout, master.left
+        )
+        raise SystemExit(1)
+    database: Database = open_database(master.app.conf.database.connection)
+    master.app.presence.withdraw(database)
