@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cliff.columns import FormattableColumn
@@ -67,16 +68,15 @@ class Named(FormattableColumn[str]):
 
 
 class State(FormattableColumn[str]):
-    """A state of the journal, coloured on a terminal."""
+    """A state, by default one of the journal, coloured on a terminal."""
 
-    def __init__(self, value: str, coloured: bool) -> None:
+    def __init__(self, value: str, coloured: bool, colours: Mapping[str, str] = COLOURS) -> None:
         super().__init__(value)
-        self._coloured = coloured
+        self._colour = colours.get(value) if coloured else None
 
     def human_readable(self) -> str:
         """See COLOURS."""
-        colour = COLOURS.get(self._value)
-        return f"\033[{_SGR[colour]}m{self._value}\033[0m" if colour and self._coloured else self._value
+        return f"\033[{_SGR[self._colour]}m{self._value}\033[0m" if self._colour else self._value
 
 
 class Reason(FormattableColumn[str | None]):

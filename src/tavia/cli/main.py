@@ -21,6 +21,7 @@ COMMANDS = {
     "network show": "tavia.cli.network:ShowNetwork",
     "network create": "tavia.cli.network:CreateNetwork",
     "network delete": "tavia.cli.network:DeleteNetwork",
+    "service list": "tavia.cli.service:ListServices",
     "certs init": "tavia.cli.setup:InitCertificates",
     "db upgrade": "tavia.cli.setup:UpgradeDatabase",
 }

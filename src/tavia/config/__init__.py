@@ -126,15 +126,21 @@ def all_options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
     yield from oslo_middleware.opts.list_opts_sizelimit()
 
 
-def known_options() -> Iterator[tuple[str | None, cfg.Opt]]:
-    """Every option with its group, oslo.log's too."""
+def options_of(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
+    """Every option that has a value in this configuration, with its group (None for DEFAULT)."""
+    for group, option in _known_options():
+        if option.dest in (conf[group] if group else conf):
+            yield group, option
+
+
+def _known_options() -> Iterator[tuple[str | None, cfg.Opt]]:
     for group, options in chain(all_options(), log_options.list_opts()):
         yield from ((group, option) for option in options)
 
 
 def _known_names() -> Iterator[tuple[str, str]]:
     """Every (group, name) by which a file may set an option, old names too."""
-    for group, option in known_options():
+    for group, option in _known_options():
         yield group or "DEFAULT", option.dest
         yield from ((old.group or group or "DEFAULT", old.name or option.dest) for old in option.deprecated_opts)
 

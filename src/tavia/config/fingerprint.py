@@ -70,22 +70,27 @@ _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
 
 
 def group_hashes(conf: cfg.ConfigOpts, salt: str) -> dict[str, str]:
-    """SHA-256 of the effective values in each group that the service ``conf.prog`` uses, as 16 hexadecimal digits.
+    """For each group: SHA-256 of its effective values, without :data:`NODES_OWN`, as 16 hexadecimal digits.
 
-    Without :data:`NODES_OWN`. ``salt`` is the deployment's id: equal configurations of two deployments differ.
+    ``salt`` is the deployment's id: equal configurations of two deployments differ.
     """
-    unused = NOT_USED.get(conf.prog, frozenset()) | (OF_THE_API_ALONE if conf.prog != "tavia-api" else frozenset())
     values: dict[str, dict[str, str]] = {}
-    for group, option in config.known_options():
+    for group, option in config.options_of(conf):
         name = group or "DEFAULT"
-        if name not in unused and (name, option.dest) not in NODES_OWN:
+        if (name, option.dest) not in NODES_OWN:
             values.setdefault(name, {})[option.dest] = _shown(conf, group, option, salt)
     return {name: _digest(salt, group) for name, group in values.items()}
 
 
 def config_hash(hashes: Mapping[str, str]) -> str:
-    """One hash over those of the groups."""
+    """One hash over those of all groups: equal wherever the whole octavia.conf is."""
     return _digest("", hashes)
+
+
+def used_by(prog: str, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Only the groups that the service ``prog`` reads."""
+    unused = NOT_USED[prog] | (frozenset() if prog == "tavia-api" else OF_THE_API_ALONE)
+    return {group: digest for group, digest in hashes.items() if group not in unused}
 
 
 def _digest(salt: str, values: Mapping[str, str]) -> str:

@@ -40,10 +40,15 @@ class Change:
 def reload(conf: cfg.ConfigOpts) -> None:
     """Take over from the files what is mutable, and log what came of it. Raises nothing."""
     try:
-        fresh = config.parse(conf._args, conf.prog, conf.default_config_files)
+        _reload(conf)
     except config.Mistakes as mistakes:
         LOG.error("The configuration is not reloaded, all of it stays as it was: %s", mistakes)
-        return
+    except Exception:
+        LOG.exception("The configuration could not be reloaded")
+
+
+def _reload(conf: cfg.ConfigOpts) -> None:
+    fresh = config.parse(conf._args, conf.prog, conf.default_config_files)
     changes = list(_changes(conf, fresh))
     with _silence(logging.getLogger("oslo_config.cfg")):  # it would log a secret's old and new value
         conf.mutate_config_files()
@@ -56,7 +61,7 @@ def reload(conf: cfg.ConfigOpts) -> None:
 
 
 def _changes(conf: cfg.ConfigOpts, fresh: cfg.ConfigOpts) -> Iterator[Change]:
-    for group, option in config.known_options():
+    for group, option in config.options_of(conf):
         old, new = value_of(conf, group, option), value_of(fresh, group, option)
         if old != new:
             yield Change(group or "DEFAULT", option, old, new)

@@ -68,7 +68,7 @@ class Presence:
             pid=self.pid,
             version=version("tavia"),
             config_hash=fingerprint.config_hash(hashes),
-            config_group_hashes=hashes,
+            config_group_hashes=fingerprint.used_by(self.conf.prog, hashes),
         )
         uptime = time.monotonic() - self.began
         with self._reporting, suppress(DBDuplicateEntry):  # another child of the API made it at the same moment
