@@ -51,7 +51,13 @@ class Service:
         self._enter = enter
         self._process: subprocess.Popen[bytes] | None = None
         self.config_file.touch(mode=0o600)
-        self.config_file.write_text(render(settings))
+        self._settings = settings
+        self.configure({})
+
+    def configure(self, settings: Settings) -> None:
+        """Change its file; it notices when it is started or told by :meth:`hang_up`."""
+        self._settings = merged(self._settings, settings)
+        self.config_file.write_text(render(self._settings))
 
     @property
     def pid(self) -> int:
@@ -87,6 +93,18 @@ class Service:
         """End it with kill -9, the API's children too."""
         self._signal(signal.SIGKILL)
         self._wait(STOP_TIMEOUT)
+
+    def hang_up(self) -> None:
+        """SIGHUP: have it read its file again."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def tell_to_stop(self) -> None:
+        """SIGTERM, and no wait."""
+        self._signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = STOP_TIMEOUT) -> int:
+        """Until it has ended; its exit status."""
+        return self._wait(seconds)
 
     def freeze(self) -> None:
         """SIGSTOP."""

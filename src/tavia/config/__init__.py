@@ -93,11 +93,16 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
 def setup_logging(conf: cfg.ConfigOpts) -> None:
     """Start oslo.log as configured; then name, once and in one line, what the files set and Tavia does not use."""
     log.setup(conf, conf.prog)
-    if conf.log_options:
-        conf.log_opt_values(LOG, logging.DEBUG)
+    log_values(conf)
     unused = unused_options(conf)
     if unused:
         LOG.warning("Options that Tavia does not use, they have no effect: %s", ", ".join(unused))
+
+
+def log_values(conf: cfg.ConfigOpts) -> None:
+    """Where debug is on, log the value of every option but the secret ones."""
+    if conf.log_options:
+        conf.log_opt_values(LOG, logging.DEBUG)
 
 
 def unused_options(conf: cfg.ConfigOpts) -> list[str]:

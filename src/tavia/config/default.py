@@ -22,5 +22,9 @@ OPTIONS = [
         help="Seconds that a service which is told to stop has for what is under way; then it ends with an error, "
         "saying what it left. 0: as long as it takes.",
     ),
-    cfg.BoolOpt("log_options", default=True, help="Log the value of every option at the start, where debug is on."),
+    cfg.BoolOpt(
+        "log_options",
+        default=True,
+        help="Log the value of every option at the start and at a reload, where debug is on.",
+    ),
 ]

@@ -53,6 +53,7 @@ def _reload(conf: cfg.ConfigOpts) -> None:
     with _silence(logging.getLogger("oslo_config.cfg")):  # it would log a secret's old and new value
         conf.mutate_config_files()
     conf.register_opts([])  # clears its cache: a thread that read an option during the line before cached the old value
+    config.log_values(conf)
     changed = [change for change in changes if change.option.mutable]
     LOG.info("Configuration reloaded; changed: %s", ", ".join(map(str, changed)) or "nothing")
     ignored = [change for change in changes if not change.option.mutable]
