@@ -419,7 +419,7 @@ class World:
 
     def due(self) -> list[str]:
         with self.database.read() as conn:
-            return store.due(conn, ["amphora"], 10)
+            return [due.id for due in store.due(conn, ["amphora"], 10)]
 
     def look_again(self, loadbalancer: LoadBalancer) -> None:
         """Let a stored time come: a retry, a wait."""

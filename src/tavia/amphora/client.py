@@ -24,6 +24,7 @@ from urllib3.exceptions import SSLError as HTTPSError
 from tavia.amphora import protocol
 from tavia.amphora.bundle import Bundle
 from tavia.amphora.protocol import AgentFailed, AgentStatus, Applied, BundleRefused, FenceRefused
+from tavia.metrics.calls import agent_call
 from tavia.model.seams import Seam, SeamError
 
 __all__ = ["AgentClient", "AgentFailed", "BundleRefused", "FenceRefused", "TlsRefused", "Unreachable"]
@@ -112,6 +113,10 @@ class AgentClient:
         self._pool.close()
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+        with agent_call(path.strip("/")):
+            return self._ask(method, path, body)
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         try:
             answer = self._pool.request(method, path, body=body)
         except HTTPError as error:

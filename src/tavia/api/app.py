@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import falcon
@@ -14,8 +14,9 @@ from tavia.api.changes import Changes
 from tavia.api.gate import Gate
 from tavia.api.handlers.common import Backend
 from tavia.api.handlers.discovery import HealthCheck, OpenApi, Version, Versions
+from tavia.api.measuring import Routing, measured
 from tavia.api.openapi import describe
-from tavia.api.routes import NAMES, routes
+from tavia.api.routes import NAMES, Route, routes
 from tavia.api.vips import Vips
 from tavia.cloud.protocols import Cloud, Networking
 from tavia.store.database import Database
@@ -34,15 +35,19 @@ def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
         changes=Changes(conf, database),
         vips=Vips(conf, cloud.networking, database.deployment_id()),
     )
-    app = falcon.App(middleware=[Gate(conf)])
+    table = routes(backend)
+    names = {f"{prefix}{each.path}": f"{each.prefixes[0]}{each.path}" for each in table for prefix in each.prefixes}
+    middleware: list[Any] = [Gate(conf), Routing(names)]
+    app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     errors.register(app)
-    _add_routes(app, conf, backend, cloud.networking)
+    _add_routes(app, conf, table, cloud.networking)
     return _layered(app, conf)
 
 
-def _add_routes(app: falcon.App[Any, Any], conf: cfg.ConfigOpts, backend: Backend, networking: Networking) -> None:
-    table = routes(backend)
+def _add_routes(
+    app: falcon.App[Any, Any], conf: cfg.ConfigOpts, table: Sequence[Route], networking: Networking
+) -> None:
     for route in table:
         for prefix in route.prefixes:
             app.add_route(f"{prefix}{route.path}", route.handler, suffix=route.suffix)
@@ -65,4 +70,4 @@ def _layered(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
         request_id.RequestId,
     ):
         app = layer(app, conf)
-    return app
+    return measured(app)

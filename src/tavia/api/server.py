@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from oslo_config import cfg
 
 from tavia.config import reloading
+from tavia.metrics import serving
 from tavia.process.presence import Presence
 from tavia.store.database import Database
 from tavia.store.migrate import open_database
@@ -60,6 +61,7 @@ class Server(BaseApplication):
             "limit_request_line": 8190,
             "control_socket_disable": True,  # it would lie in root's home, one for all instances
             "on_exit": _finish,
+            "child_exit": lambda _arbiter, child: serving.process_ended(child.pid),
         }.items():
             self.cfg.set(name, value)  # type: ignore[union-attr]
         self.follow_configuration()

@@ -8,16 +8,18 @@ from typing import Any
 from oslo_config import cfg
 
 from tavia import config
-from tavia.api.app import create_app
 from tavia.api.gate import is_loopback
-from tavia.api.server import Server
-from tavia.cloud import connect
+from tavia.metrics import serving
 from tavia.model.seams import SeamError
-from tavia.store.migrate import open_database
 
 
 def application(conf: cfg.ConfigOpts) -> Callable[..., Any]:
     """The WSGI application as configured. Raises SeamError where database or cloud do not fit."""
+    # Not imported with this module: they count, see serving.several_processes.
+    from tavia.api.app import create_app  # noqa: PLC0415
+    from tavia.cloud import connect  # noqa: PLC0415
+    from tavia.store.migrate import open_database  # noqa: PLC0415
+
     return create_app(conf, open_database(conf.database.connection), connect(conf))
 
 
@@ -41,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     conf = config.load(argv, "tavia-api")
     check_identity(conf)
     config.setup_logging(conf)
-    try:
-        application(conf)  # once before the fork, so that a mistake is told here and not by a dying process
-    except SeamError as error:
-        raise SystemExit(f"{conf.prog}: {error}") from error
-    Server(conf, application).run()
+    with serving.several_processes(conf):
+        from tavia.api.server import Server  # noqa: PLC0415  it counts too
+
+        try:
+            application(conf)  # once before the fork, so that a mistake is told here and not by a dying process
+        except SeamError as error:
+            raise SystemExit(f"{conf.prog}: {error}") from error
+        Server(conf, application).run()

@@ -21,6 +21,8 @@ def connect(conf: cfg.ConfigOpts) -> Cloud:
     Raises SeamError (control, no-cloud) for one that this version does not have, and for a local cloud without
     ``[tavia] state_dir``. Whether the cloud answers shows with the first call.
     """
+    from tavia.metrics.calls import timed_cloud  # noqa: PLC0415  the light install has no prometheus_client
+
     worker, noop = conf.controller_worker, NoopCloud()
 
     def of(option: str, noop_driver: str, local_driver: str) -> NoopCloud | LocalClient:
@@ -35,9 +37,9 @@ def connect(conf: cfg.ConfigOpts) -> Cloud:
         )
 
     return Cloud(
-        compute=of("compute_driver", "compute_noop_driver", "compute_local_driver"),
-        networking=of("network_driver", "network_noop_driver", "network_local_driver"),
-        images=of("image_driver", "image_noop_driver", "image_local_driver"),
+        compute=timed_cloud("compute", of("compute_driver", "compute_noop_driver", "compute_local_driver")),
+        networking=timed_cloud("network", of("network_driver", "network_noop_driver", "network_local_driver")),
+        images=timed_cloud("image", of("image_driver", "image_noop_driver", "image_local_driver")),
     )
 
 

@@ -40,6 +40,21 @@ OPTIONS = [
         min=0.0,
         help="Seconds after which a cloud resource that no row names is removed. It is reported at once.",
     ),
+    cfg.StrOpt(
+        "metrics_bind_host",
+        default="127.0.0.1",
+        help="Address on which each service shows its metrics to Prometheus, where it has a port for them. They name "
+        "no tenant, but nobody is asked who they are.",
+    ),
+    *(
+        cfg.PortOpt(f"{service}_metrics_port", min=1, help=f"Port for the metrics of {program}; unset: not served.")
+        for service, program in (
+            ("api", "tavia-api"),
+            ("worker", "tavia-worker"),
+            ("health_manager", "tavia-health-manager"),
+            ("housekeeping", "tavia-housekeeping"),
+        )
+    ),
     cfg.IntOpt("max_workers", default=8, min=1, help="Load balancers that one worker process converges at a time."),
     cfg.FloatOpt(
         "service_report_interval",

@@ -72,8 +72,9 @@ class LoadBalancer(Configured):
 
     ``generation`` counts accepted changes, ``observed_generation`` is the last one wholly converged,
     ``attempted_generation`` the last one that a worker took as far as it could (it may wait or have failed).
-    ``due_at`` and ``failing_since`` are seconds since the epoch by the database's clock. ``vip_port_ours`` tells
-    whether the VIP's port is deleted at the end.
+    ``due_at``, ``failing_since`` and ``pending_since`` are seconds since the epoch by the database's clock; the last is
+    when the first change was accepted that a PENDING status speaks of, without meaning in any other. ``vip_port_ours``
+    tells whether the VIP's port is deleted at the end.
     """
 
     table: ClassVar[str] = "load_balancer"
@@ -98,6 +99,7 @@ class LoadBalancer(Configured):
     attempted_generation: int = 0
     due_at: float | None = None
     failing_since: float | None = None
+    pending_since: float | None = None
 
 
 @dataclass(kw_only=True)

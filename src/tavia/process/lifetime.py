@@ -22,6 +22,7 @@ from oslo_config import cfg
 
 from tavia import config
 from tavia.config import reloading
+from tavia.metrics import serving
 from tavia.process.presence import DATABASE_ERRORS, Presence
 from tavia.store.migrate import open_database
 
@@ -62,6 +63,7 @@ def serve(prog: str, argv: Sequence[str] | None, build: Callable[[cfg.ConfigOpts
         service = build(conf)
     except (*DATABASE_ERRORS, OSError) as error:
         raise SystemExit(f"{prog}: {error}") from error
+    serving.serve(conf)
     for number in STOP_SIGNALS:
         signal.signal(number, lambda received, _frame: signals.put(received))
     presence = Presence(conf=conf)

@@ -29,25 +29,41 @@ CHILDREN_FIRST: tuple[type[Configured], ...] = (Member, HealthMonitor, Listener,
 R = TypeVar("R")
 
 
-def due(conn: Connection, providers: Collection[str], limit: int) -> list[str]:
-    """Some load balancers of these providers that want convergence and whose lease is free, in random order.
+IS_DUE = and_(
+    or_(_lb.generation > _lb.attempted_generation, _lb.due_at <= now()),
+    or_(_lb.provisioning_status != ProvisioningStatus.DELETED, _lb.due_at.is_not(None)),
+    schema.lease.c.until <= now(),
+)
+"""A generation that no worker attempted yet, or a stored time that has come (a wait, a retry); the lease is free."""
 
-    A generation that no worker has attempted yet, or a stored time that has come (a wait, a retry).
-    """
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A load balancer to converge. ``abandoned``: its lease ran out while somebody owned it."""
+
+    id: str
+    abandoned: bool
+
+
+def due(conn: Connection, providers: Collection[str], limit: int) -> list[Due]:
+    """Some load balancers of these providers that want convergence and whose lease is free, in random order."""
     lease = schema.lease.c
     rows = conn.execute(
-        select(_lb.id)
+        select(_lb.id, lease.owner)
         .join(schema.lease, lease.loadbalancer_id == _lb.id)
-        .where(
-            _lb.provider.in_(providers),
-            or_(_lb.generation > _lb.attempted_generation, _lb.due_at <= now()),
-            or_(_lb.provisioning_status != ProvisioningStatus.DELETED, _lb.due_at.is_not(None)),
-            lease.until <= now(),
-        )
+        .where(_lb.provider.in_(providers), IS_DUE)
         .order_by(func.random())
         .limit(limit)
     )
-    return list(rows.scalars())
+    return [Due(row.id, abandoned=row.owner != "") for row in rows]
+
+
+def waited(conn: Connection, loadbalancer_id: str) -> float | None:
+    """Seconds from acceptance to now, where nothing is PENDING any more; read right after a commit."""
+    row = conn.execute(
+        select(_lb.provisioning_status, (now() - _lb.pending_since).label("seconds")).where(_lb.id == loadbalancer_id)
+    ).one()
+    return None if row.provisioning_status in PENDING or row.seconds is None else float(row.seconds)
 
 
 def read_tree(conn: Connection, loadbalancer_id: str) -> Tree:

@@ -18,6 +18,7 @@ from oslo_db.sqlalchemy import engines, exc_filters
 from sqlalchemy import Connection, Engine, event, insert, make_url, select
 from sqlalchemy.exc import OperationalError
 
+from tavia.metrics import database as metrics
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
 from tavia.store.clock import now
@@ -80,19 +81,30 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One snapshot: everything read inside comes from the same moment."""
-        with self.engine.connect().execution_options(**self._reading) as conn, conn.begin():
-            yield conn
+        try:
+            with self.engine.connect().execution_options(**self._reading) as conn, conn.begin():
+                yield conn
+        except db_exception.DBConnectionError:
+            metrics.CONNECTION_ERRORS.inc()
+            raise
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction, again as a whole on conflict. Raises StoreBusy, and what ``work`` raises."""
         for attempt in range(ATTEMPTS):
             try:
                 with self.engine.connect().execution_options(**self._writing) as conn, conn.begin():
-                    return work(conn)
+                    result = work(conn)
             except Exception as error:
                 if not is_conflict(error):
+                    metrics.ROLLED_BACK.inc()
                     raise
+                is_away = isinstance(error, db_exception.DBConnectionError)
+                (metrics.CONNECTION_ERRORS if is_away else metrics.CONFLICTS).inc()
                 time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.01 * 2**attempt)))  # noqa: S311
+            else:
+                metrics.COMMITTED.inc()
+                return result
+        metrics.EXHAUSTED.inc()
         raise StoreBusy(ATTEMPTS)
 
     def deployment_id(self) -> str:

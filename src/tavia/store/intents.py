@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, case, exists, func, insert, select, update
 
 from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer
-from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus
+from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus
 from tavia.store import schema
 from tavia.store.clock import now
 from tavia.store.rows import to_row, utcnow
@@ -39,7 +39,7 @@ class Immutable(Exception):
 
 def create_loadbalancer(conn: Connection, loadbalancer: LoadBalancer) -> None:
     """Insert a new load balancer, at generation 1, and its lease, which nobody holds."""
-    conn.execute(insert(schema.load_balancer).values(to_row(loadbalancer)))
+    conn.execute(insert(schema.load_balancer).values({**to_row(loadbalancer), "pending_since": now()}))
     conn.execute(insert(schema.lease).values(loadbalancer_id=loadbalancer.id, owner="", epoch=0, until=0.0))
 
 
@@ -85,15 +85,17 @@ def _accept(
         conditions.append(_lb.deleted_generation.is_(None))
     if only_from is not None:
         conditions.append(_lb.provisioning_status.in_(only_from))
+    pending_since = case((_lb.provisioning_status.in_(PENDING), _lb.pending_since), else_=now())
+    # In this order: MariaDB assigns from left to right, and what is on the right of a later one is new by then.
+    assignments: dict[str, Any] = {
+        "pending_since": pending_since,
+        **values,
+        "failing_since": None,
+        "changed_generation": _lb.generation + 1,
+        "generation": _lb.generation + 1,
+    }
     accepted = conn.execute(
-        update(schema.load_balancer)
-        .where(*conditions)
-        .values(
-            generation=_lb.generation + 1,
-            changed_generation=_lb.generation + 1,
-            failing_since=None,
-            **values,
-        )
+        update(schema.load_balancer).where(*conditions).ordered_values(*((_lb[k], v) for k, v in assignments.items()))
     )
     row = conn.execute(
         select(_lb.generation, _lb.provisioning_status, _lb.deleted_generation).where(_lb.id == loadbalancer_id)

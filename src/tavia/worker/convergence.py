@@ -23,6 +23,7 @@ from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.cloud.protocols import Networking
+from tavia.metrics import worker as metrics
 from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
@@ -96,11 +97,14 @@ def converge(controller: Controller, lease: Lease) -> None:
         run.run()
     except LeaseLost as lost:
         LOG.warning("%s", lost)
+        run.outcome = "lost"
+        metrics.LOST.inc()
         return
     except Exception:
         LOG.exception("load balancer %s: the convergence could not even record its failure", lease.loadbalancer_id)
         controller.stopping.wait(UNRECORDED_AGAIN)
     finally:
+        metrics.CONVERGENCES.labels(run.what, run.outcome).inc()
         controller.keeper.drop(run.lease)
     _release(controller, run.lease)
 
@@ -120,6 +124,7 @@ class Convergence:
         self.lease = lease
         self.facts = Facts()
         self.refusals = Refusals()
+        self.what, self.outcome = "none", "failed"
         self._serial = 0
         self._operation = ""
         self._tree: Tree
@@ -128,19 +133,24 @@ class Convergence:
     def run(self) -> None:
         """Until nothing is left to do now. Raises LeaseLost; other failures are committed."""
         self._tree = self._read()
+        self.what = _what(self._tree)
         self._operation = self._write(self._open_operation)
         try:
             state = self._work()
         except LeaseLost:
             raise
         except Stopping:
-            self._write(lambda conn: journal.close_operation(conn, self._operation, "handed-over"))
+            self._close("handed-over")
         except SeamError as failure:
             self._fail(failure)
         except Exception as error:
             self._fail(_unforeseen(self.lease, error))
         else:
-            self._write(lambda conn: journal.close_operation(conn, self._operation, state))
+            self._close(state)
+
+    def _close(self, state: str) -> None:
+        self._write(lambda conn: journal.close_operation(conn, self._operation, state))
+        self.outcome = state
 
     def _work(self) -> str:
         rounds = 0
@@ -174,7 +184,7 @@ class Convergence:
 
     def _end(self) -> str:
         gone = self._tree.loadbalancer
-        self._write(lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
+        self._commit(lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
         return "done"
 
     # reading and rendering
@@ -257,6 +267,13 @@ class Convergence:
             effect = partial(self.controller.steps.take, step, self._tree, self.facts)
 
         def outcome() -> Record | SeamError:
+            began = time.monotonic()
+            result = tried()
+            failure = result if isinstance(result, SeamError) else None
+            metrics.step_ended(step.kind, SEAM_OF[step.kind], time.monotonic() - began, failure)
+            return result
+
+        def tried() -> Record | SeamError:
             try:
                 return effect()
             except SeamError as failure:
@@ -348,9 +365,24 @@ class Convergence:
             raise self.facts.unreachable[missed[0]]
         fault = fault_of(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
         again_in = UNREACHED_AGAIN if missed else None
-        self._write(
+        self._commit(
             lambda conn: store.commit_converged(conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at)
         )
+
+    def _commit(self, work: Callable[[Connection], None]) -> None:
+        """The last transaction of a generation; where it ends a change, how long that took is counted."""
+        loadbalancer = self._tree.loadbalancer
+        if loadbalancer.observed_generation == self._tree.generation:
+            return self._write(work)
+
+        def commit(conn: Connection) -> float | None:
+            work(conn)
+            return store.waited(conn, loadbalancer.id)
+
+        seconds = self._write(commit)
+        if seconds is not None:
+            metrics.CHANGES.labels(self.what).observe(seconds)
+        return None
 
     def _changed_meanwhile(self) -> bool:
         """Whether more was accepted; then what comes in a burst is given a moment, to be applied together."""
@@ -365,6 +397,7 @@ class Convergence:
     def _fail(self, failure: SeamError) -> None:
         tree, controller = self._tree, self.controller
         LOG.error("load balancer %s: %s", tree.loadbalancer.id, failure)
+        metrics.failed(failure)
         is_served = self.facts.committed_generation == tree.generation
 
         def record(conn: Connection) -> None:
@@ -387,7 +420,7 @@ class Convergence:
         return journal.open_operation(
             conn,
             loadbalancer_id=self.lease.loadbalancer_id,
-            what=_what(self._tree),
+            what=self.what,
             generation=self._tree.generation,
             epoch=self.lease.epoch,
             host=self.controller.host,

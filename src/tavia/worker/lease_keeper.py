@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from tavia.metrics import worker as metrics
 from tavia.model.seams import SeamError
 from tavia.store import leases
 from tavia.store.database import Database
@@ -34,6 +35,7 @@ class LeaseKeeper:
         self._database = database
         self._step_deadline = step_deadline
         self._held: dict[Lease, _Held] = {}
+        metrics.HELD.set_function(lambda: len(self._held))
         self._stopped = threading.Event()
         threading.Thread(target=self._renew_until_stopped, name="lease-keeper", daemon=True).start()
 

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from tavia.bus.wake import Wakeups
+from tavia.metrics import worker as metrics
 from tavia.store import convergence as store
 from tavia.store import leases
 from tavia.worker.convergence import Controller, converge
@@ -37,6 +38,8 @@ class Loop:
         self._free = threading.Semaphore(max_workers)
         self._under_way: set[str] = set()
         self._owner = uuid.uuid4().hex
+        metrics.THREADS.set(max_workers)
+        metrics.BUSY.set_function(lambda: len(self._under_way))
 
     def stop(self) -> None:
         """See tavia.process.lifetime.Service."""
@@ -65,20 +68,20 @@ class Loop:
         """Begin to converge what is due, in random order. Whether there were too few threads for all."""
         with self._controller.database.read() as conn:
             due = store.due(conn, self._providers, limit=1000)
-        for loadbalancer_id in due:
-            if loadbalancer_id in self._under_way:
+        for each in due:
+            if each.id in self._under_way:
                 continue
             if not self._free.acquire(blocking=False):
                 return True
-            self._under_way.add(loadbalancer_id)
-            self._threads.submit(self._converge, loadbalancer_id)
+            self._under_way.add(each.id)
+            self._threads.submit(self._converge, each.id, each.abandoned)
         return False
 
     def _wait_for_a_thread(self) -> None:
         if self._free.acquire(timeout=self._poll_interval):
             self._free.release()
 
-    def _converge(self, loadbalancer_id: str) -> None:
+    def _converge(self, loadbalancer_id: str, abandoned: bool) -> None:
         controller = self._controller
         try:
             at = time.monotonic()
@@ -86,6 +89,7 @@ class Loop:
                 lambda conn: leases.take(conn, loadbalancer_id, self._owner, controller.keeper.ttl)
             )
             if lease:
+                metrics.TAKEOVERS.inc(abandoned)
                 controller.keeper.hold(lease, at)
                 converge(controller, lease)
         except Exception:

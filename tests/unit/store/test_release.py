@@ -45,7 +45,7 @@ def released(database: Database, lb_id: str) -> Holder | None:
 
 def due(database: Database) -> list[str]:
     with database.read() as conn:
-        return convergence.due(conn, OURS, 10)
+        return [each.id for each in convergence.due(conn, OURS, 10)]
 
 
 def work(database: Database, lb_id: str) -> Lease:
