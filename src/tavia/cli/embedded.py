@@ -23,8 +23,11 @@ Settings = Mapping[str, Mapping[str, str]]
 
 API_HOST, API_PORT = "127.0.0.1", 9876
 HEARTBEAT_PORT = 5555
+CLOUD = "tavia-local-cloud"
 FABRIC_SERVICES = ("tavia-worker", "tavia-health-manager")
 """The services that talk to amphorae: they live in the fabric, where the management network is."""
+CONTROLLERS = ("tavia-api", *FABRIC_SERVICES, "tavia-housekeeping")
+"""The services of every deployment, embedded or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +128,14 @@ class Embedded:
 
     def services(self) -> list[Service]:
         """All services in the order of their start."""
-        cloud, *controllers = ("tavia-local-cloud", "tavia-api", *FABRIC_SERVICES, "tavia-housekeeping")
         return [
-            Service(cloud, self._command(cloud)),
-            *(Service(name, self._command(name), may_start=self._configured) for name in controllers),
+            Service(CLOUD, self._command(CLOUD)),
+            *(Service(name, self._command(name), may_start=self._configured) for name in CONTROLLERS),
         ]
 
     def _command(self, service: str) -> tuple[str, ...]:
         program = str(Path(sys.executable).parent / service)
-        if service == "tavia-local-cloud":
+        if service == CLOUD:
             return (program, "--state-dir", str(self.state_dir))
         enter = ("nsenter", f"--net={NETNS_DIR / self.instance.fabric}") if service in FABRIC_SERVICES else ()
         return (*enter, program, "--config-file", str(self.config_file))

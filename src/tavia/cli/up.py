@@ -11,15 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import urllib3
 from rich.console import Console
 
 from tavia.cli import preflight, report
-from tavia.cli.embedded import API_PORT, Embedded, free_port, is_free
+from tavia.cli.embedded import API_PORT, CONTROLLERS, Embedded, free_port, is_free
 from tavia.cli.progress import step, wait_until
 from tavia.cloud.local import cgroups
 from tavia.model.seams import Seam, SeamError
+
+if TYPE_CHECKING:
+    from tavia.store.database import Database
 
 CLOUD_TIMEOUT, HEALTHY_TIMEOUT = 30.0, 90.0
 FAILURES_TO_GIVE_UP = 3
@@ -147,16 +151,31 @@ def _check_port(embedded: Embedded, api_port: int | None) -> None:
 
 
 def wait_until_healthy(embedded: Embedded) -> None:
-    """Return when all services run and the API answers. Raises SeamError with the last words of what doesn't."""
-    if not wait_until(lambda: _healthy(embedded), HEALTHY_TIMEOUT):
-        reports = report.read(embedded.services_file)
-        missing = (service.name for service in embedded.services() if not _runs(reports, service.name))
-        raise _failed(embedded, next(missing, "tavia-api"))
+    """Return when all services say so and the API answers. Raises SeamError with the last words of what doesn't."""
+    from tavia.store.database import Database, create_engine  # noqa: PLC0415  slow to import
+
+    database = Database(create_engine(embedded.database))
+    if not wait_until(lambda: not _missing(embedded, database) and api_answers(embedded), HEALTHY_TIMEOUT):
+        raise _failed(embedded, next(iter(_missing(embedded, database)), "tavia-api"))
 
 
-def _healthy(embedded: Embedded) -> bool:
+def _missing(embedded: Embedded, database: Database) -> list[str]:
+    """The services that do not run; that a controller's process is there is not enough, it must have listed itself."""
+    from tavia.store import services  # noqa: PLC0415  slow to import
+
     reports = _reports(embedded)
-    return all(_runs(reports, service.name) for service in embedded.services()) and api_answers(embedded)
+    with database.read() as conn:
+        listed = {(process.name, process.pid) for process in services.known(conn)}
+    return [
+        service.name
+        for service in embedded.services()
+        if not _runs(reports, service.name)
+        or (service.name in CONTROLLERS and (service.name, _pid(reports[service.name])) not in listed)
+    ]
+
+
+def _pid(told: report.ServiceReport) -> int | None:
+    return told.process.pid if told.process else None
 
 
 def _cloud_answers(embedded: Embedded) -> bool:
