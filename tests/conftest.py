@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import memcached
 import pytest
+from keystone_server import Keystone
 from mariadb import Galera, MariaDb
 from rabbitmq import RabbitMQ
 
@@ -43,3 +45,17 @@ def rabbitmq(rabbitmq_of_the_session: RabbitMQ) -> RabbitMQ:
     """One that runs. A test may stop, kill or pause it."""
     rabbitmq_of_the_session.heal()
     return rabbitmq_of_the_session
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """With users of every role. A test that stops it starts it again."""
+    with Keystone(tmp_path_factory.mktemp("keystone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[str]:
+    """Its host and port."""
+    with memcached.running() as server:
+        yield server

@@ -37,7 +37,11 @@ class Api:
     def request(self, method: str, path: str, body: Any = None, **more: Any) -> Result:
         if body is not None:
             more["json"] = body
-        prefix = "" if path.startswith("/v2") or path in ("/", "/healthcheck", "/openapi.json") else "/v2/lbaas"
+        prefix = (
+            ""
+            if path.startswith(("/v2", "/network")) or path in ("/", "/healthcheck", "/openapi.json")
+            else "/v2/lbaas"
+        )
         return self.client.simulate_request(method, f"{prefix}{path}", host="127.0.0.1", **more)
 
     def get(self, path: str, **more: Any) -> Any:

@@ -9,9 +9,10 @@ import falcon
 from oslo_config import cfg
 from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
 
-from tavia.api import errors, local_network
+from tavia.api import errors, local_network, rbac
+from tavia.api.authentication import authenticated
 from tavia.api.changes import Changes
-from tavia.api.gate import Gate
+from tavia.api.gate import Gate, Rules, asks_who
 from tavia.api.handlers.common import Backend
 from tavia.api.handlers.discovery import HealthCheck, OpenApi, Version, Versions
 from tavia.api.measuring import Routing, measured
@@ -26,6 +27,9 @@ Wsgi = Callable[..., Any]
 NEUTRON = "allowed_address_pairs_driver"
 """The network driver with which clients have a Neutron to ask."""
 
+UNPROTECTED = ("/", "/openapi.json", "/healthcheck", local_network.PREFIX, *NAMES)
+"""What tells nothing of anyone: no rule protects it."""
+
 
 def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
     """The API over a database and a cloud. Cheap to call; the database must have this release's schema."""
@@ -37,12 +41,24 @@ def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
     )
     table = routes(backend)
     names = {f"{prefix}{each.path}": f"{each.prefixes[0]}{each.path}" for each in table for prefix in each.prefixes}
-    middleware: list[Any] = [Gate(conf), Routing(names)]
+    middleware: list[Any] = [Gate(conf, rules_of(table)), Routing(names)]
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     errors.register(app)
     _add_routes(app, conf, table, cloud.networking)
     return _layered(app, conf)
+
+
+def rules_of(table: Sequence[Route]) -> Rules:
+    """What ``gate`` holds each URL to. Raises LookupError for a route without a rule."""
+    known = {rule.name for rule in rbac.list_rules()}
+    found: dict[tuple[str, str], str | None] = {}
+    for route in table:
+        for method, rule in route.rules.items():
+            if rule not in known:
+                raise LookupError(f"{method} {route.path} has no rule: {rule}")
+            found |= {(f"{prefix}{route.path}", method): rule for prefix in route.prefixes}
+    return found | dict.fromkeys(((path, method) for path in UNPROTECTED for method in ("GET", "HEAD")), None)
 
 
 def _add_routes(
@@ -65,6 +81,7 @@ def _layered(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
     """Innermost first: a body too large is refused before it is read, and every answer carries a request id."""
     for layer in (
         sizelimit.RequestBodySizeLimiter,
+        *((authenticated,) if asks_who(conf) else ()),
         cors.CORS,
         http_proxy_to_wsgi.HTTPProxyToWSGI,
         request_id.RequestId,

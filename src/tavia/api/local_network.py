@@ -3,7 +3,8 @@
 The client asks Neutron which subnet, network or port ``--vip-subnet-id`` and its like name, and has no way around it
 (python-octaviaclient, ``osc/v2/utils.py``, ``get_resource_id``). ``tavia up`` points its ``network_endpoint_override``
 here. Read-only: ``tavia network`` makes and removes networks. The application adds these routes for every cloud but
-OpenStack's.
+OpenStack's. With Keystone a caller must be allowed to read load balancers; ports are those of all projects, so they are
+for who may read load balancers of all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 import falcon
 
+from tavia.api.access import access_of
+from tavia.api.rbac import READ, READ_GLOBAL
 from tavia.cloud.protocols import Network, Networking, NotFound, Port, Subnet
 
 PREFIX = "/network"
@@ -31,10 +34,15 @@ def add_routes(app: falcon.App[Any, Any], networking: Networking) -> None:
     app.add_route(PREFIX, Versions())
     for collection in (
         Collection(
-            "network", lambda: [_network(n) for n in networking.networks()], _by_id(networking.network, _network)
+            "network", READ, lambda: [_network(n) for n in networking.networks()], _by_id(networking.network, _network)
         ),
-        Collection("subnet", subnets, _by_id(networking.subnet, _subnet)),
-        Collection("port", lambda: [_port(p) for p in networking.ports(frozenset())], _by_id(networking.port, _port)),
+        Collection("subnet", READ, subnets, _by_id(networking.subnet, _subnet)),
+        Collection(
+            "port",
+            READ_GLOBAL,
+            lambda: [_port(p) for p in networking.ports(frozenset())],
+            _by_id(networking.port, _port),
+        ),
     ):
         app.add_route(f"{PREFIX}/v2.0/{collection.word}s", collection)
         app.add_route(f"{PREFIX}/v2.0/{collection.word}s/{{object_id}}", collection, suffix="one")
@@ -50,25 +58,35 @@ class Versions:
 
 
 class Collection:
-    """All objects of a kind; ``one`` finds those with an id, ``every`` lists what there is."""
+    """All objects of a kind; ``one`` finds those with an id, ``every`` lists what there is.
 
-    def __init__(self, word: str, every: Callable[[], list[Json]], one: Callable[[str], list[Json]]) -> None:
+    ``rule`` is what a caller must satisfy.
+    """
+
+    def __init__(self, word: str, rule: str, every: Callable[[], list[Json]], one: Callable[[str], list[Json]]) -> None:
         self.word = word
+        self._rule = rule
         self._every = every
         self._one = one
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Filtered by any attribute that is a plain value, as Neutron does."""
+        self._check(req)
         wanted = req.params.get("id")
         objects = self._one(wanted) if isinstance(wanted, str) else self._every()
         resp.media = {f"{self.word}s": list(_matching(objects, req.params))}
 
     def on_get_one(self, req: falcon.Request, resp: falcon.Response, object_id: str) -> None:
         """One object, by id; 404 when there is none."""
+        self._check(req)
         found = self._one(object_id)
         if not found:
             raise falcon.HTTPNotFound(description=f"{self.word} {object_id} could not be found")
         resp.media = {self.word: found[0]}
+
+    def _check(self, req: falcon.Request) -> None:
+        access = access_of(req)
+        access.check(access.project_id, self._rule)
 
 
 def _by_id(find: Callable[[str], Any], show: Callable[[Any], Json]) -> Callable[[str], list[Json]]:

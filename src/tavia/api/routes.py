@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from falcon.routing import map_http_methods
+
 from tavia.api.handlers.amphorae import Amphorae
 from tavia.api.handlers.common import Backend
 from tavia.api.handlers.healthmonitors import HealthMonitors
@@ -12,6 +14,7 @@ from tavia.api.handlers.loadbalancers import LoadBalancers
 from tavia.api.handlers.members import Members
 from tavia.api.handlers.pools import Pools
 from tavia.api.handlers.providers import Providers
+from tavia.api.rbac import API
 
 LBAAS = ("/v2/lbaas", "/v2.0/lbaas", "/v2", "/v2.0")
 OCTAVIA = ("/v2/octavia", "/v2.0/octavia")
@@ -19,13 +22,31 @@ NAMES = ("/v2", "/v2.0", "/v2/lbaas", "/v2.0/lbaas", "/v2/octavia", "/v2.0/octav
 """URLs that answer with the API's name alone."""
 
 
+_ACTIONS = {"GET": ("get_all", "get_one"), "POST": ("post", "post"), "PUT": ("put", "put"), "DELETE": ("", "delete")}
+"""What Octavia's rules call a method on a collection, and on one object."""
+
+
 class Route(NamedTuple):
-    """A URL below each of its prefixes; the handler's methods are ``on_get_<suffix>`` and so on."""
+    """A URL below each of its prefixes; the handler's methods are ``on_get_<suffix>`` and so on.
+
+    The handler's ``policy_word`` is what rules call the resource.
+    """
 
     prefixes: tuple[str, ...]
     path: str
     handler: Any
     suffix: str | None = None
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """The rule that each of its methods enforces."""
+        methods = map_http_methods(self.handler, suffix=self.suffix)
+        return {method: f"{API}{self.handler.policy_word}:{self._action(method)}" for method in methods}
+
+    def _action(self, method: str) -> str:
+        if self.suffix in (None, "one"):
+            return _ACTIONS[method][self.suffix == "one"]
+        return f"{method.lower()}_{self.suffix}"
 
 
 def routes(backend: Backend) -> list[Route]:

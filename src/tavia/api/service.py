@@ -8,7 +8,7 @@ from typing import Any
 from oslo_config import cfg
 
 from tavia import config
-from tavia.api.gate import is_loopback
+from tavia.api.gate import asks_who, is_loopback
 from tavia.metrics import serving
 from tavia.model.seams import SeamError
 
@@ -24,17 +24,13 @@ def application(conf: cfg.ConfigOpts) -> Callable[..., Any]:
 
 
 def check_identity(conf: cfg.ConfigOpts) -> None:
-    """Refuse to serve everyone. Raises SystemExit."""
-    settings = conf.api_settings
-    if settings.auth_strategy == "keystone":
+    """Refuse to serve everyone by mistake. Raises SystemExit."""
+    host = conf.api_settings.bind_host
+    if not asks_who(conf) and not is_loopback(host) and not conf.tavia.noauth_bind_anywhere:
         raise SystemExit(
-            f"{conf.prog}: [api_settings] auth_strategy = keystone: this release cannot ask Keystone yet; "
-            "noauth serves this machine alone"
-        )
-    if not is_loopback(settings.bind_host):
-        raise SystemExit(
-            f"{conf.prog}: [api_settings] bind_host = {settings.bind_host}: with auth_strategy = "
-            f"{settings.auth_strategy} nobody is asked who they are, so it must be a loopback address"
+            f"{conf.prog}: [api_settings] bind_host = {host}: with auth_strategy = {conf.api_settings.auth_strategy} "
+            "nobody is asked who they are. Either bind to a loopback address or set auth_strategy = keystone; to let "
+            "whoever reaches the address be an administrator, set [tavia] noauth_bind_anywhere = true"
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import oslo_middleware.opts
+import oslo_policy.opts
 from oslo_config import cfg
 from oslo_db import options as database_options
 from oslo_log import _options as log_options
@@ -28,6 +29,7 @@ from tavia.config import (
     health_manager,
     house_keeping,
     keepalived_vrrp,
+    keystone_authtoken,
     networking,
     quotas,
     tavia_group,
@@ -46,6 +48,7 @@ _GROUPS: tuple[ModuleType, ...] = (
     health_manager,
     house_keeping,
     keepalived_vrrp,
+    keystone_authtoken,
     networking,
     quotas,
     tavia_group,
@@ -84,6 +87,12 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
         conf(argv, project="tavia", prog=prog, default_config_files=list(default_config_files), default_config_dirs=[])
     except cfg.Error as error:
         raise Mistakes([str(error)]) from error
+    conf.set_default("http_connect_timeout", keystone_authtoken.SECONDS_TO_ANSWER, keystone_authtoken.GROUP)
+    try:
+        group, options = keystone_authtoken.plugin_options(conf)
+    except ValueError as error:
+        raise Mistakes([str(error)]) from error
+    conf.register_opts(options, group=group)
     mistakes = list(_mistakes(conf))
     if mistakes:
         raise Mistakes(mistakes)
@@ -111,7 +120,7 @@ def unused_options(conf: cfg.ConfigOpts) -> list[str]:
     in_directories = (str(path) for directory in conf.config_dir or () for path in Path(directory).glob("*.conf"))
     for path in chain(conf.config_file, in_directories):
         cfg.ConfigParser(path, sections).parse()
-    known = set(_known_names())
+    known = set(_known_names(conf))
     return sorted(
         f"[{section}] {name}"
         for section, assignments in sections.items()
@@ -129,23 +138,24 @@ def all_options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
     yield from oslo_middleware.opts.list_opts_healthcheck()
     yield from oslo_middleware.opts.list_opts_http_proxy_to_wsgi()
     yield from oslo_middleware.opts.list_opts_sizelimit()
+    yield from oslo_policy.opts.list_opts()
 
 
 def options_of(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
     """Every option that has a value in this configuration, with its group (None for DEFAULT)."""
-    for group, option in _known_options():
+    for group, option in _known_options(conf):
         if option.dest in (conf[group] if group else conf):
             yield group, option
 
 
-def _known_options() -> Iterator[tuple[str | None, cfg.Opt]]:
-    for group, options in chain(all_options(), log_options.list_opts()):
+def _known_options(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
+    for group, options in chain(all_options(), log_options.list_opts(), [keystone_authtoken.plugin_options(conf)]):
         yield from ((group, option) for option in options)
 
 
-def _known_names() -> Iterator[tuple[str, str]]:
+def _known_names(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
     """Every (group, name) by which a file may set an option, old names too."""
-    for group, option in _known_options():
+    for group, option in _known_options(conf):
         yield group or "DEFAULT", option.dest
         yield from ((old.group or group or "DEFAULT", old.name or option.dest) for old in option.deprecated_opts)
 

@@ -55,6 +55,17 @@ OPTIONS = [
             ("housekeeping", "tavia-housekeeping"),
         )
     ),
+    cfg.BoolOpt(
+        "noauth_bind_anywhere",
+        default=False,
+        help="Let the API listen on any address with auth_strategy = noauth. Whoever reaches it is an administrator.",
+    ),
+    cfg.ListOpt(
+        "allowed_hosts",
+        default=[],
+        help="With auth_strategy = noauth: names, without port, by which the API is addressed beside localhost, "
+        "loopback addresses and bind_host. A request for another name is refused: it may come from a web page.",
+    ),
     cfg.IntOpt("max_workers", default=8, min=1, help="Load balancers that one worker process converges at a time."),
     cfg.FloatOpt(
         "service_report_interval",

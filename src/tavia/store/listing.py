@@ -29,10 +29,12 @@ class NoSuchMarker(LookupError):
 class Listing:
     """What a list asks for.
 
-    ``order`` are (column, descending) pairs; created_at and id are appended. ``backwards`` asks for the page that
-    ends before the marker. ``limit`` None is everything.
+    ``scope`` says what the asker may know of at all, the marker's row too. ``order`` are (column, descending) pairs;
+    created_at and id are appended. ``backwards`` asks for the page that ends before the marker. ``limit`` None is
+    everything.
     """
 
+    scope: Sequence[ColumnElement[bool]] = ()
     conditions: Sequence[ColumnElement[bool]] = ()
     order: Sequence[tuple[str, bool]] = ()
     marker: str | None = None
@@ -47,9 +49,9 @@ def page(conn: Connection, resource: type[R], listing: Listing) -> tuple[list[R]
     """
     table = schema.TABLES[resource]
     keys = _sort_keys(table, listing)
-    statement = select(table).where(visible(resource), *listing.conditions)
+    statement = select(table).where(visible(resource), *listing.scope, *listing.conditions)
     if listing.marker is not None:
-        statement = statement.where(_beyond(conn, table, keys, listing.marker))
+        statement = statement.where(_beyond(conn, table, keys, table.c.id == listing.marker, *listing.scope))
     statement = statement.order_by(*(key.desc() if descending else key.asc() for key, descending in keys))
     if listing.limit is not None:
         statement = statement.limit(listing.limit)
@@ -72,12 +74,12 @@ def _sort_keys(table: Table, listing: Listing) -> list[tuple[ColumnElement[Any],
 
 
 def _beyond(
-    conn: Connection, table: Table, keys: list[tuple[ColumnElement[Any], bool]], marker: str
+    conn: Connection, table: Table, keys: list[tuple[ColumnElement[Any], bool]], *marker: ColumnElement[bool]
 ) -> ColumnElement[bool]:
     """The rows that come after the marker's in this order: (a > A) or (a = A and b > B) or ..."""
-    values = conn.execute(select(*(key for key, _ in keys)).where(table.c.id == marker)).first()
+    values = conn.execute(select(*(key for key, _ in keys)).where(*marker)).first()
     if values is None:
-        raise NoSuchMarker(marker)
+        raise NoSuchMarker
     equal: list[ColumnElement[bool]] = []
     beyond: list[ColumnElement[bool]] = []
     for (key, descending), value in zip(keys, values, strict=True):

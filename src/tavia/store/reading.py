@@ -61,13 +61,6 @@ def below(resource: type[Member] | type[HealthMonitor], pool_id: str) -> ColumnE
     return schema.TABLES[resource].c.pool_id == pool_id
 
 
-def loadbalancer_of(conn: Connection, resource: type[Any], object_id: str) -> str | None:
-    """The id of the load balancer that an object belongs to, None where there is no such object."""
-    table = schema.TABLES[resource]
-    owner = table.c.id if resource is LoadBalancer else table.c.loadbalancer_id
-    return conn.execute(select(owner).where(table.c.id == object_id, visible(resource))).scalar_one_or_none()
-
-
 def ids_by(
     conn: Connection, resource: type[Configured], parent: str, parents: Select[tuple[str]]
 ) -> dict[str, list[str]]:

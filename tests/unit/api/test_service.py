@@ -10,10 +10,10 @@ from tavia import config
 from tavia.api.service import check_identity, main
 
 
-def check(tmp_path: Path, auth_strategy: str, bind_host: str) -> None:
+def check(tmp_path: Path, auth_strategy: str, bind_host: str, more: str = "") -> None:
     path = tmp_path / "octavia.conf"
     api_settings = f"[api_settings]\nauth_strategy = {auth_strategy}\nbind_host = {bind_host}\n"
-    path.write_text(f"{api_settings}[health_manager]\nheartbeat_key = not-used\n")
+    path.write_text(f"{api_settings}[health_manager]\nheartbeat_key = not-used\n{more}")
     check_identity(config.load(["--config-file", str(path)], "tavia-api", []))
 
 
@@ -24,13 +24,17 @@ def test_noauth_serves_loopback(tmp_path: Path, bind_host: str) -> None:
 
 @pytest.mark.parametrize("bind_host", ["0.0.0.0", "192.0.2.1", "::"])
 def test_noauth_refuses_an_address_that_others_reach(tmp_path: Path, bind_host: str) -> None:
-    with pytest.raises(SystemExit, match="it must be a loopback address"):
+    with pytest.raises(SystemExit, match="Either bind to a loopback address or set auth_strategy = keystone"):
         check(tmp_path, "noauth", bind_host)
 
 
-def test_keystone_is_refused_until_it_is_there(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="cannot ask Keystone yet"):
-        check(tmp_path, "keystone", "127.0.0.1")
+@pytest.mark.parametrize("auth_strategy", ["noauth", "testing"])
+def test_noauth_listens_anywhere_when_told_so_by_name(tmp_path: Path, auth_strategy: str) -> None:
+    check(tmp_path, auth_strategy, "0.0.0.0", "[tavia]\nnoauth_bind_anywhere = true\n")
+
+
+def test_keystone_listens_anywhere(tmp_path: Path) -> None:
+    check(tmp_path, "keystone", "0.0.0.0")
 
 
 def test_a_service_without_its_database_says_so_and_ends(tmp_path: Path) -> None:

@@ -128,3 +128,25 @@ def test_the_heartbeat_key_never_reaches_the_log(written: Write, caplog: pytest.
         conf.log_opt_values(logging.getLogger("test"), logging.DEBUG)
     assert "heartbeat_key" in caplog.text
     assert "top-secret" not in caplog.text
+
+
+def test_the_options_of_the_named_auth_plugin_are_known_and_others_are_not(written: Write) -> None:
+    text = "[health_manager]\nheartbeat_key=k\n[keystone_authtoken]\nauth_type=password\npassword=p\ntoken=t\n"
+    conf = config.load(["--config-file", written(text)], "tavia-api")
+    assert conf.keystone_authtoken.password == "p"
+    assert config.unused_options(conf) == ["[keystone_authtoken] token"]
+
+
+def test_an_auth_plugin_may_have_a_section_of_its_own(written: Write) -> None:
+    text = "[health_manager]\nheartbeat_key=k\n[keystone_authtoken]\nauth_section=ours\n[ours]\nauth_type=password\n"
+    conf = config.load(
+        ["--config-file", written(f"{text}auth_url=http://keystone\nproject_name=service\n")], "tavia-api"
+    )
+    assert conf.ours.auth_url == "http://keystone"
+    assert config.unused_options(conf) == []
+
+
+def test_an_auth_plugin_that_is_not_there_is_named(written: Write) -> None:
+    text = "[health_manager]\nheartbeat_key=k\n[keystone_authtoken]\nauth_type=passwort\n"
+    with pytest.raises(SystemExit, match="auth_type: there is no plugin passwort"):
+        config.load(["--config-file", written(text)], "tavia-api")

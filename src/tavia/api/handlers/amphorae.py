@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import falcon
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
+from tavia.api.access import Access, access_of
 from tavia.api.errors import not_found
 from tavia.api.handlers.common import Reader
 from tavia.api.kinds import AMPHORA
-from tavia.model.resources import Amphora
 from tavia.store import intents, liveness, reading
 
 
@@ -19,13 +21,25 @@ class Amphorae(Reader):
 
     kind = AMPHORA
 
+    def reach(self, conn: Connection, access: Access, object_id: str, **parents: str) -> Any:
+        """Amphorae are of no project, so the rule comes first."""
+        access.check(access.project_id)
+        return self.find(conn, object_id)
+
+    def listed(self, conn: Connection, req: falcon.Request, **parents: str) -> Sequence[ColumnElement[bool]]:
+        """All of them."""
+        access = access_of(req)
+        access.check(access.project_id)
+        return ()
+
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Octavia deletes spare amphorae only, and answers 404 for any other; Tavia boots none without an owner."""
+        self.allowed(req, amphora_id)
         raise not_found(AMPHORA.title, amphora_id)
 
     def on_put_failover(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Have it replaced by another."""
-        loadbalancer_id = self._owner(amphora_id)
+        loadbalancer_id = self._owner(req, amphora_id)
 
         def work(conn: Connection, generation: int) -> None:
             intents.replace_amphorae(conn, loadbalancer_id, generation, [amphora_id])
@@ -36,21 +50,20 @@ class Amphorae(Reader):
     def on_put_config(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Have its agent's configuration and its bundle sent again."""
         again = partial(liveness.push_again, amphora_id=amphora_id)
-        self.backend.changes.failover(self._owner(amphora_id), lambda conn, _generation: again(conn))
+        self.backend.changes.failover(self._owner(req, amphora_id), lambda conn, _generation: again(conn))
         resp.status = falcon.HTTP_202
 
     def on_get_stats(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """The counters of each listener on it."""
         with self.backend.database.read() as conn:
-            self.find(conn, amphora_id)
+            self.reach(conn, access_of(req), amphora_id)
             counters = reading.statistics_of_amphora(conn, amphora_id)
         if not counters:
             raise not_found("Amphora statistics of amphora", amphora_id)
         resp.media = {"amphora_stats": [dict(row._mapping) | {"id": amphora_id} for row in counters]}
 
-    def _owner(self, amphora_id: str) -> str:
-        with self.backend.database.read() as conn:
-            loadbalancer_id = reading.loadbalancer_of(conn, Amphora, amphora_id)
+    def _owner(self, req: falcon.Request, amphora_id: str) -> str:
+        loadbalancer_id: str | None = self.allowed(req, amphora_id).loadbalancer_id
         if loadbalancer_id is None:
             raise not_found(AMPHORA.title, amphora_id)
         return loadbalancer_id

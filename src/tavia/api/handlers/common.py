@@ -7,7 +7,7 @@ A handler names its :class:`~tavia.api.kinds.Kind` and fills in what is its own:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from tavia.api import rules
+from tavia.api.access import Access, access_of
 from tavia.api.bodies import Body, read_json
 from tavia.api.changes import Changes
 from tavia.api.errors import ApiError, immutable, invalid_input, not_found
@@ -29,6 +30,9 @@ from tavia.store.database import Database
 
 Related = Mapping[str, Mapping[str, Any]]
 """Attributes that come from other rows, by the object's id."""
+
+Missing = Callable[[str, str], Exception]
+"""Makes the error that says that there is no such object, of its title and id."""
 
 _BOOLEAN = TypeAdapter(bool)
 
@@ -51,6 +55,7 @@ class Reader:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.policy_word = self.kind.word
         self.lists = Lists(backend.conf, self.kind.resource, self.filters)
 
     def scope(self, conn: Connection, **parents: str) -> Sequence[ColumnElement[bool]]:
@@ -74,12 +79,27 @@ class Reader:
             raise not_found(self.kind.title, object_id)
         return row
 
+    def reach(self, conn: Connection, access: Access, object_id: str, **parents: str) -> Any:
+        """The row of an object that the caller may act on as the route's rule says. Raises ApiError 404, 403."""
+        row = self.find(conn, object_id, **parents)
+        access.check(row.project_id)
+        return row
+
+    def allowed(self, req: falcon.Request, object_id: str, **parents: str) -> Any:
+        """As :meth:`reach`, in a transaction of its own, ahead of the one that accepts a change."""
+        with self.backend.database.read() as conn:
+            return self.reach(conn, access_of(req), object_id, **parents)
+
+    def listed(self, conn: Connection, req: falcon.Request, **parents: str) -> Sequence[ColumnElement[bool]]:
+        """Conditions for what the caller may see of the collection. Raises ApiError 403, and 404 for a parent."""
+        project_id = access_of(req).project_of_list(req.get_param("project_id"))
+        return () if project_id is None else (schema.TABLES[self.kind.resource].c.project_id == project_id,)
+
     def on_get(self, req: falcon.Request, resp: falcon.Response, **parents: str) -> None:
         """A page of the collection."""
         asked = self.lists.read(req)
         with self.backend.database.read() as conn:
-            conditions = (*asked.listing.conditions, *self.scope(conn, **parents))
-            wanted = dataclasses.replace(asked.listing, conditions=conditions)
+            wanted = dataclasses.replace(asked.listing, scope=self.listed(conn, req, **parents))
             try:
                 rows, ids = listing.page(conn, self.kind.resource, wanted)
             except listing.NoSuchMarker:
@@ -94,7 +114,8 @@ class Reader:
         object_id = path.pop(self.kind.parameter)
         fields = self.lists.fields(parse_qs(req.query_string))
         with self.backend.database.read() as conn:
-            resp.media = {self.kind.word: only(self.show(conn, self.find(conn, object_id, **path)), fields)}
+            row = self.reach(conn, access_of(req), object_id, **path)
+            resp.media = {self.kind.word: only(self.show(conn, row), fields)}
 
     def base_url(self, req: falcon.Request) -> str:
         """Where links begin."""
@@ -118,7 +139,7 @@ class Writer(Reader):
         """New values for some of an object's attributes."""
         object_id = path.pop(self.kind.parameter)
         body = self.put_body.parse(read_json(req), self.kind.argument, self.kind.word)
-        resp.media = {self.kind.word: self.update(object_id, body, **path)}
+        resp.media = {self.kind.word: self.update(req, object_id, body, **path)}
 
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
         """The object is to go."""
@@ -129,7 +150,7 @@ class Writer(Reader):
         """Accept a new object; what the answer shows."""
         raise NotImplementedError
 
-    def update(self, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+    def update(self, req: falcon.Request, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """Accept new values; what the answer shows."""
         raise NotImplementedError
 
@@ -151,7 +172,7 @@ class ChildWriter(Writer):
     def take_down(self, conn: Connection, row: Any, generation: int) -> None:
         """What else goes, or changes, when the object goes."""
 
-    def update(self, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+    def update(self, req: falcon.Request, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """Change it and its ancestors, at one generation."""
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
@@ -164,7 +185,8 @@ class ChildWriter(Writer):
             self.touch(conn, new, generation)
             return self.show(conn, self.find(conn, object_id))
 
-        return self.backend.changes.change_below(self.owner(object_id, **parents), work)
+        owner: str = self.allowed(req, object_id, **parents).loadbalancer_id
+        return self.backend.changes.change_below(owner, work)
 
     def delete(self, req: falcon.Request, object_id: str, **parents: str) -> None:
         """Mark it, and what goes with it; again too while it is under way."""
@@ -175,13 +197,22 @@ class ChildWriter(Writer):
             self.take_down(conn, row, generation)
             self.touch(conn, row, generation)
 
-        self.backend.changes.change_below(self.owner(object_id, **parents), work)
+        self.backend.changes.change_below(self.allowed(req, object_id, **parents).loadbalancer_id, work)
 
-    def owner(self, object_id: str, **parents: str) -> str:
-        """The load balancer that the object belongs to, for good. Raises ApiError 404."""
-        with self.backend.database.read() as conn:
-            loadbalancer_id: str = self.find(conn, object_id, **parents).loadbalancer_id
-        return loadbalancer_id
+
+def parent(backend: Backend, req: falcon.Request, kind: Kind, object_id: str) -> Any:
+    """As :func:`parent_in`, in a transaction of its own."""
+    with backend.database.read() as conn:
+        return parent_in(conn, req, kind, object_id)
+
+
+def parent_in(conn: Connection, req: falcon.Request, kind: Kind, object_id: str, missing: Missing = not_found) -> Any:
+    """The object whose children the caller may act on as the route says. Raises ApiError 404 (``missing``), 403."""
+    row = reading.find(conn, kind.resource, object_id)
+    if row is None:
+        raise missing(kind.title, object_id)
+    access_of(req).check(row.project_id)
+    return row
 
 
 def in_use(conn: Connection, kind: Kind, object_id: str, loadbalancer_id: str) -> Any:

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Select
 from tavia.api import quotas, rules
 from tavia.api.bodies import Body
 from tavia.api.changes import touch_pools
-from tavia.api.errors import ApiError, not_found
+from tavia.api.errors import ApiError
 from tavia.api.graph import Graph
-from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use
+from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
 from tavia.api.kinds import HEALTHMONITOR, POOL
 from tavia.api.views import ids as references
-from tavia.model.resources import HealthMonitor, Pool
+from tavia.model.resources import HealthMonitor
 from tavia.store import intents, reading
 
 
@@ -37,11 +37,7 @@ class HealthMonitors(ChildWriter):
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """The monitor of a pool that has none."""
         pool_id = body["pool_id"]
-        with self.backend.database.read() as conn:
-            loadbalancer_id = reading.loadbalancer_of(conn, Pool, pool_id)
-        if loadbalancer_id is None:
-            raise not_found(POOL.title, pool_id)
-        owner = loadbalancer_id
+        owner: str = parent(self.backend, req, POOL, pool_id).loadbalancer_id
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             pool = in_use(conn, POOL, pool_id, owner)

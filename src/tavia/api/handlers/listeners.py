@@ -9,9 +9,10 @@ import falcon
 from sqlalchemy import Connection, Select
 
 from tavia.api import quotas, rules, schemas
+from tavia.api.access import access_of
 from tavia.api.graph import Graph
-from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use
-from tavia.api.kinds import LISTENER, POOL
+from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
+from tavia.api.kinds import LISTENER, LOADBALANCER, POOL
 from tavia.api.views import ids as references
 from tavia.model.resources import Listener, LoadBalancer
 from tavia.store import reading
@@ -33,7 +34,7 @@ class Listeners(ChildWriter):
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """A port of the VIP that no other listener has."""
-        loadbalancer_id = body["loadbalancer_id"]
+        loadbalancer_id: str = parent(self.backend, req, LOADBALANCER, body["loadbalancer_id"]).id
         for member in body.get("default_pool", {}).get("members", ()):
             self.backend.vips.check_member_subnet(member)
 
@@ -64,5 +65,5 @@ class Listeners(ChildWriter):
     def on_get_stats(self, req: falcon.Request, resp: falcon.Response, listener_id: str) -> None:
         """The sums over its amphorae."""
         with self.backend.database.read() as conn:
-            self.find(conn, listener_id)
+            self.reach(conn, access_of(req), listener_id)
             resp.media = {"stats": reading.statistics_sum(conn, "listener_id", listener_id)}

@@ -11,11 +11,13 @@ import falcon
 from sqlalchemy import Connection, Select
 
 from tavia.api import quotas, rules, schemas
+from tavia.api.access import access_of
 from tavia.api.bodies import Body
 from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, Related, Writer, flag
 from tavia.api.kinds import LOADBALANCER
+from tavia.api.rbac import API
 from tavia.api.views import ids as references
 from tavia.api.views import status_tree, view
 from tavia.api.vips import Vip
@@ -49,10 +51,14 @@ class LoadBalancers(Writer):
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """A VIP, then everything in one transaction, at generation 1. The answer shows the whole tree."""
+        access = access_of(req)
+        project_id = access.project_of_new(body.get("project_id"))
+        if "vip_sg_ids" in body:
+            access.check(project_id, f"{API}loadbalancer:post:vip_sg_ids")
         loadbalancer_id = str(uuid.uuid4())
         own = {name: value for name, value in body.items() if name not in ("listeners", "pools")}
+        own["project_id"] = project_id
         own["provider"] = self._provider(body.get("provider"))
-        own.setdefault("project_id", req.context.project_id)
         with self.backend.vips.of(loadbalancer_id, body) as vip:
             row = self._row(loadbalancer_id, own, vip)
             graph = Graph(row.id, row.project_id, self.backend.conf, row.vip_address)
@@ -87,8 +93,11 @@ class LoadBalancers(Writer):
             raise ApiError(501, f"Provider '{provider}' was not found.")
         return str(provider)
 
-    def update(self, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
+    def update(self, req: falcon.Request, object_id: str, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """Change its own attributes."""
+        row = self.allowed(req, object_id)
+        if "vip_sg_ids" in body:
+            access_of(req).check(row.project_id, f"{API}loadbalancer:put:vip_sg_ids")
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             old = self.find(conn, object_id)
@@ -101,6 +110,7 @@ class LoadBalancers(Writer):
     def delete(self, req: falcon.Request, object_id: str, **parents: str) -> None:
         """Mark it deleted; ``cascade`` takes what stands below it along."""
         cascade = flag(req, "cascade")
+        self.allowed(req, object_id)
 
         def work(conn: Connection, generation: int) -> None:
             if cascade:
@@ -113,17 +123,18 @@ class LoadBalancers(Writer):
     def on_get_stats(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
         """The sums over its listeners and amphorae."""
         with self.backend.database.read() as conn:
-            self.find(conn, loadbalancer_id)
+            self.reach(conn, access_of(req), loadbalancer_id)
             resp.media = {"stats": reading.statistics_sum(conn, "loadbalancer_id", loadbalancer_id)}
 
     def on_get_status(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
         """The tree of statuses."""
         with self.backend.database.read() as conn:
-            self.find(conn, loadbalancer_id)
+            self.reach(conn, access_of(req), loadbalancer_id)
             resp.media = {"statuses": {"loadbalancer": status_tree(convergence.read_tree(conn, loadbalancer_id))}}
 
     def on_put_failover(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
         """Have the amphorae that stand now replaced."""
+        self.allowed(req, loadbalancer_id)
 
         def work(conn: Connection, generation: int) -> None:
             intents.replace_amphorae(

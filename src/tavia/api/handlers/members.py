@@ -11,12 +11,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection
 
 from tavia.api import quotas, rules
+from tavia.api.access import access_of
 from tavia.api.bodies import Body, list_of, read_json, root_of, validated
 from tavia.api.changes import Unchanged, touch_pools
 from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
-from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use
+from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in
 from tavia.api.kinds import MEMBER, POOL
+from tavia.api.rbac import API
 from tavia.model.resources import Member, Pool
 from tavia.store import intents, reading, schema
 
@@ -36,21 +38,27 @@ class Members(ChildWriter):
         """The members of the pool in the path, which must be there."""
         if not parents:
             return ()
-        self._loadbalancer_id(conn, parents["pool_id"])
-        return (schema.member.c.pool_id == parents["pool_id"],)
-
-    def _loadbalancer_id(self, conn: Connection, pool_id: str) -> str:
-        loadbalancer_id = reading.loadbalancer_of(conn, Pool, pool_id)
-        if loadbalancer_id is None:
+        pool_id = parents["pool_id"]
+        if reading.find(conn, Pool, pool_id) is None:
             raise parent_not_found(POOL.title, pool_id)
-        return loadbalancer_id
+        return (schema.member.c.pool_id == pool_id,)
+
+    def listed(self, conn: Connection, req: falcon.Request, **parents: str) -> Sequence[ColumnElement[bool]]:
+        """All members, of a pool that the caller may read."""
+        pool = parent_in(conn, req, POOL, parents["pool_id"], parent_not_found)
+        return (schema.member.c.pool_id == pool.id,)
+
+    def _pool(self, req: falcon.Request, pool_id: str) -> Pool:
+        """The pool in the path, whose members the caller may change."""
+        with self.backend.database.read() as conn:
+            pool: Pool = parent_in(conn, req, POOL, pool_id, parent_not_found)
+        return pool
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """One more member."""
         pool_id = parents["pool_id"]
+        loadbalancer_id = self._pool(req, pool_id).loadbalancer_id
         self.backend.vips.check_member_subnet(body)
-        with self.backend.database.read() as conn:
-            loadbalancer_id = self._loadbalancer_id(conn, pool_id)
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             pool = in_use(conn, POOL, pool_id, loadbalancer_id)
@@ -78,10 +86,12 @@ class Members(ChildWriter):
         bodies = validated(self._set, root_of(read_json(req), "members_", "members"), "members_", "members")
         if len({_key(body) for body in bodies}) < len(bodies):
             raise validation_failure("A member is given twice: address and protocol_port must be unique.")
+        pool = self._pool(req, pool_id)
+        for action in ("post",) if additive else ("post", "delete"):
+            access_of(req).check(pool.project_id, f"{API}member:{action}")
         for body in bodies:
             self.backend.vips.check_member_subnet(body)
-        with self.backend.database.read() as conn:
-            loadbalancer_id = self._loadbalancer_id(conn, pool_id)
+        loadbalancer_id = pool.loadbalancer_id
 
         def work(conn: Connection, generation: int) -> None:
             pool = in_use(conn, POOL, pool_id, loadbalancer_id)

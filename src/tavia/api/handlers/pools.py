@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Select, select
 
 from tavia.api import quotas, rules, schemas
 from tavia.api.changes import touch_listeners_of
-from tavia.api.errors import ApiError, not_found, validation_failure
+from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
-from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use
-from tavia.api.kinds import LISTENER, POOL
+from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
+from tavia.api.kinds import LISTENER, LOADBALANCER, POOL
 from tavia.api.views import ids as references
 from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.store import intents, reading, schema
@@ -53,7 +53,7 @@ class Pools(ChildWriter):
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """On a load balancer, or on a listener as its default pool."""
         listener_id: str | None = body.get("listener_id")
-        loadbalancer_id = self._loadbalancer_id(body.get("loadbalancer_id"), listener_id)
+        loadbalancer_id = self._loadbalancer_id(req, body.get("loadbalancer_id"), listener_id)
         for member in body.get("members", ()):
             self.backend.vips.check_member_subnet(member)
 
@@ -71,15 +71,12 @@ class Pools(ChildWriter):
 
         return self.backend.changes.change_below(loadbalancer_id, work)
 
-    def _loadbalancer_id(self, given: str | None, listener_id: str | None) -> str:
+    def _loadbalancer_id(self, req: falcon.Request, given: str | None, listener_id: str | None) -> str:
         if listener_id is None:
             if given is None:
                 raise validation_failure("Must provide at least one of: loadbalancer_id, listener_id")
-            return given
-        with self.backend.database.read() as conn:
-            found = reading.loadbalancer_of(conn, Listener, listener_id)
-        if found is None:
-            raise not_found(LISTENER.title, listener_id)
+            return str(parent(self.backend, req, LOADBALANCER, given).id)
+        found: str = parent(self.backend, req, LISTENER, listener_id).loadbalancer_id
         if given not in (None, found):
             raise validation_failure(f"Listener {listener_id} is not on load balancer {given}.")
         return found

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 
 import falcon
 
+from tavia.api.access import access_of
 from tavia.api.handlers.common import Backend
 from tavia.api.views import only
 
@@ -13,11 +14,15 @@ from tavia.api.views import only
 class Providers:
     """/providers"""
 
+    policy_word = "provider"
+
     def __init__(self, backend: Backend) -> None:
         self._enabled: dict[str, str] = backend.conf.api_settings.enabled_provider_drivers
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Their names, each with its description."""
+        access = access_of(req)
+        access.check(access.project_id)
         fields = parse_qs(req.query_string).get("fields", [])
         resp.media = {
             "providers": [
