@@ -28,10 +28,13 @@ PUBLIC = frozenset({"", "/healthcheck", "/openapi.json", "/network"})
 
 
 def authenticated(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
-    """The application, for callers whom Keystone knows. Raises keystoneauth1's ClientException for bad options."""
+    """The application, for callers whom Keystone knows. Raises SeamError for options that do not fit together."""
     # Nothing is left to decide for the application, so a delay_auth_decision in the file is not followed.
     options = {"oslo_config_config": conf, "delay_auth_decision": False}
-    checked = _TokenCheck(app, options)  # type: ignore[no-untyped-call]
+    try:
+        checked = _TokenCheck(app, options)  # type: ignore[no-untyped-call]
+    except ClientException as error:
+        raise SeamError(Seam.CONTROL, "keystone-misconfigured", f"[keystone_authtoken]: {error}") from error
 
     def layer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         anonymous(environ)  # or the middleware would log in the name of the request before

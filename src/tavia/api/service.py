@@ -32,6 +32,12 @@ def check_identity(conf: cfg.ConfigOpts) -> None:
             "nobody is asked who they are. Either bind to a loopback address or set auth_strategy = keystone; to let "
             "whoever reaches the address be an administrator, set [tavia] noauth_bind_anywhere = true"
         )
+    section = conf.keystone_authtoken.auth_section or "keystone_authtoken"
+    if asks_who(conf) and conf[section].auth_type is None:
+        raise SystemExit(
+            f"{conf.prog}: [{section}] auth_type is not set: with auth_strategy = keystone the service needs a user of "
+            "its own to check tokens, usually auth_type = password with auth_url, username, password and project_name"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

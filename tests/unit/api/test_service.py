@@ -34,7 +34,12 @@ def test_noauth_listens_anywhere_when_told_so_by_name(tmp_path: Path, auth_strat
 
 
 def test_keystone_listens_anywhere(tmp_path: Path) -> None:
-    check(tmp_path, "keystone", "0.0.0.0")
+    check(tmp_path, "keystone", "0.0.0.0", "[keystone_authtoken]\nauth_type = password\n")
+
+
+def test_keystone_takes_a_user_of_the_services_own(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"\[keystone_authtoken\] auth_type is not set"):
+        check(tmp_path, "keystone", "127.0.0.1")
 
 
 def test_a_service_without_its_database_says_so_and_ends(tmp_path: Path) -> None:
