@@ -137,6 +137,19 @@ class Child(ThreadWorker):
         signal.signal(signal.SIGHUP, self._hang_up)
         signal.siginterrupt(signal.SIGHUP, False)
 
+    def is_parent_alive(self) -> bool:
+        """Without an arbiter, leave the port to the next one at once; requests under way are answered still.
+
+        Gunicorn alone would keep the port, and serve for as long as a client keeps its connection busy.
+        """
+        if super().is_parent_alive():  # type: ignore[no-untyped-call]
+            return True
+        self.alive = False
+        self.set_accept_enabled(False)  # type: ignore[no-untyped-call]
+        for listener in self.sockets:
+            listener.close()
+        return False
+
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         self.method_queue.defer(self.app.reload_configuration)  # type: ignore[no-untyped-call]
 

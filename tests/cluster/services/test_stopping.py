@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import slow_cloud
 from controllers import Controllers, controllers
@@ -141,6 +143,39 @@ def test_the_api_answers_what_was_asked_before_it_was_told_to_stop(stand: Contro
     asking.join()
     assert answers == [{"loadbalancers": [], "loadbalancers_links": []}]
     assert service.wait() == 0
+
+
+def test_an_api_whose_arbiter_was_killed_leaves_its_port_while_it_answers(stand: Controllers, mariadb: MariaDb) -> None:
+    (service,) = stand.named("tavia-api")
+    answers: list[object] = []
+    database = stand.connection.rsplit("/", 1)[1].split("?")[0]
+    asking = threading.Thread(target=lambda: answers.append(stand.api.call("GET", "/lbaas/loadbalancers")))
+    with mariadb.connect(database) as cursor:
+        cursor.execute("LOCK TABLES load_balancer WRITE")
+        asking.start()
+        waiting = "SELECT 1 FROM information_schema.processlist WHERE state LIKE '%lock%'"
+        eventually(lambda: mariadb.sql(waiting), "it waits")
+        os.kill(service.pid, signal.SIGKILL)
+        service.wait()
+        service.start()
+        eventually(lambda: service.log.read_text().count("Listening at") == 2, "the next one listens", 10)
+        cursor.execute("UNLOCK TABLES")
+    asking.join()
+    assert answers == [{"loadbalancers": [], "loadbalancers_links": []}]
+
+
+def test_a_busy_connection_does_not_keep_a_child_whose_arbiter_was_killed(stand: Controllers) -> None:
+    (service,) = stand.named("tavia-api")
+    children = psutil.Process(service.pid).children()
+    os.kill(service.pid, signal.SIGKILL)
+    service.wait()
+
+    def gone() -> bool:
+        with suppress(SeamError):
+            stand.api.call("GET", "/lbaas/loadbalancers")
+        return not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+    eventually(gone, "no child is left", 15)
 
 
 def _listed(stand: Controllers) -> list[bool]:
