@@ -10,7 +10,6 @@ from oslo_config import cfg
 from tavia import config
 from tavia.api.gate import asks_who, is_loopback
 from tavia.metrics import serving
-from tavia.model.seams import SeamError
 
 
 def application(conf: cfg.ConfigOpts) -> Callable[..., Any]:
@@ -46,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_identity(conf)
     config.setup_logging(conf)
     with serving.several_processes(conf):
-        from tavia.api.server import Server  # noqa: PLC0415  it counts too
+        from tavia.api.server import Server  # noqa: PLC0415  they count too
+        from tavia.process.presence import DATABASE_ERRORS  # noqa: PLC0415
 
         try:
             application(conf)  # once before the fork, so that a mistake is told here and not by a dying process
-        except SeamError as error:
+        except DATABASE_ERRORS as error:
             raise SystemExit(f"{conf.prog}: {error}") from error
         Server(conf, application).run()

@@ -34,14 +34,19 @@ NODES_OWN: frozenset[tuple[str, str]] = frozenset(
         ("health_manager", "bind_port"),
         ("oslo_messaging_rabbit", "hostname"),
         ("oslo_messaging_rabbit", "processname"),
-        ("oslo_messaging_rabbit", "ssl_ca_file"),
-        ("oslo_messaging_rabbit", "ssl_cert_file"),
-        ("oslo_messaging_rabbit", "ssl_key_file"),
-        ("tavia", "state_dir"),
         ("tavia", "max_workers"),
+        ("tavia", "metrics_bind_host"),
+        ("tavia", "api_metrics_port"),
+        ("tavia", "worker_metrics_port"),
+        ("tavia", "health_manager_metrics_port"),
+        ("tavia", "housekeeping_metrics_port"),
+        ("tavia", "state_dir"),
     }
 )
 """What may differ from node to node: who I am, where I listen, where my files are, how I log, how large I am."""
+
+TLS_FILES = frozenset({"cafile", "certfile", "keyfile", "ssl_ca_file", "ssl_cert_file", "ssl_key_file"})
+"""In any group: where a node keeps its certificates."""
 
 NOT_USED: Mapping[str, frozenset[str]] = {
     "tavia-api": frozenset({"certificates", "health_manager", "house_keeping", "keepalived_vrrp"}),
@@ -77,7 +82,7 @@ def group_hashes(conf: cfg.ConfigOpts, salt: str) -> dict[str, str]:
     values: dict[str, dict[str, str]] = {}
     for group, option in config.options_of(conf):
         name = group or "DEFAULT"
-        if (name, option.dest) not in NODES_OWN:
+        if (name, option.dest) not in NODES_OWN and option.dest not in TLS_FILES:
             values.setdefault(name, {})[option.dest] = _shown(conf, group, option, salt)
     return {name: _digest(salt, group) for name, group in values.items()}
 

@@ -62,7 +62,10 @@ def _reload(conf: cfg.ConfigOpts) -> None:
 
 
 def _changes(conf: cfg.ConfigOpts, fresh: cfg.ConfigOpts) -> Iterator[Change]:
+    still_there = {(group, option.dest) for group, option in config.options_of(fresh)}
     for group, option in config.options_of(conf):
+        if (group, option.dest) not in still_there:
+            continue  # of an authentication plugin that is no longer the one named
         old, new = value_of(conf, group, option), value_of(fresh, group, option)
         if old != new:
             yield Change(group or "DEFAULT", option, old, new)

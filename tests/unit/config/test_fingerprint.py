@@ -36,11 +36,17 @@ def test_the_same_values_have_the_same_hash_however_they_are_written(tmp_path: P
         ("[health_manager]\ncontroller_ip_port_list = 192.0.2.1:5555", "health_manager"),
         ("[haproxy_amphora]\nbind_port = 9444", "haproxy_amphora"),
         ("[database]\nconnection = mysql+pymysql://u:other@h/d", "database"),
+        ("[keystone_authtoken]\nmemcached_servers = 192.0.2.1:11211", "keystone_authtoken"),
         ("[keepalived_vrrp]\nvrrp_advert_int = 2", "keepalived_vrrp"),
     ],
 )
 def test_a_difference_shows_in_its_group_and_in_no_other(tmp_path: Path, text: str, group: str) -> None:
     assert differing(hashes(tmp_path), hashes(tmp_path, text)) == {group}
+
+
+def test_another_password_of_the_services_user_shows(tmp_path: Path) -> None:
+    plugin = "[keystone_authtoken]\nauth_type = password\nauth_url = http://k:5000\nusername = octavia\npassword = "
+    assert differing(hashes(tmp_path, f"{plugin}one"), hashes(tmp_path, f"{plugin}two")) == {"keystone_authtoken"}
 
 
 def test_another_heartbeat_key_shows(tmp_path: Path) -> None:
@@ -55,7 +61,8 @@ def test_another_heartbeat_key_shows(tmp_path: Path) -> None:
         "[health_manager]\nbind_ip = 127.0.0.2\nbind_port = 5556",
         "[certificates]\nca_certificate = /elsewhere/ca.pem\nca_private_key = /elsewhere/ca.key",
         "[haproxy_amphora]\nclient_cert = /elsewhere/client.pem\nserver_ca = /elsewhere/ca.pem",
-        "[tavia]\nstate_dir = /elsewhere",
+        "[tavia]\nstate_dir = /elsewhere\nworker_metrics_port = 9100",
+        "[keystone_authtoken]\ncafile = /elsewhere/ca.pem",
     ],
 )
 def test_what_is_a_nodes_own_does_not_show(tmp_path: Path, text: str) -> None:

@@ -89,6 +89,16 @@ def test_secrets_never_reach_the_log(file: File, caplog: pytest.LogCaptureFixtur
         assert secret not in caplog.text
 
 
+def test_another_authentication_plugin_takes_a_restart(file: File, caplog: pytest.LogCaptureFixture) -> None:
+    plugin = "[keystone_authtoken]\nauth_url = http://k:5000\nauth_type ="
+    file.write(f"{plugin} password\nusername = u\npassword = a-password")
+    conf = file.load()
+    file.write(f"{plugin} v3applicationcredential\napplication_credential_secret = a-credential")
+    reloading.reload(conf)
+    assert "takes a restart: [keystone_authtoken] auth_type from password to v3applicationcredential" in caplog.text
+    assert "a-password" not in caplog.text
+
+
 def test_a_thread_that_reads_all_the_time_sees_the_new_value_at_last(file: File) -> None:
     conf = file.load()
     over = threading.Event()
