@@ -39,6 +39,9 @@ LOG = logging.getLogger(__name__)
 
 DEFAULT_CONFIG_FILES = ("/etc/octavia/octavia.conf",)
 
+NEED_HEARTBEAT_KEY = ("tavia-worker", "tavia-health-manager")
+"""Others need not be told a secret that they don't use."""
+
 _GROUPS: tuple[ModuleType, ...] = (
     default,
     api_settings,
@@ -162,6 +165,8 @@ def _known_names(conf: cfg.ConfigOpts) -> Iterator[tuple[str, str]]:
 
 def _mistakes(conf: cfg.ConfigOpts) -> Iterator[str]:
     """Read every option once: oslo.config checks a value only when it is read."""
+    if conf.prog in NEED_HEARTBEAT_KEY and not conf.health_manager.heartbeat_key:
+        yield "[health_manager] heartbeat_key: not set; it must be the same on every controller"
     groups = {name: conf[name] for name in {group for group, _ in all_options() if group}}
     for group, options in ({"DEFAULT": conf} | groups).items():
         for name in options:

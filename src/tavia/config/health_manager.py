@@ -16,7 +16,6 @@ OPTIONS = [
     ),
     cfg.StrOpt(
         "heartbeat_key",
-        required=True,
         secret=True,
         mutable=True,
         help="Secret that heartbeats are signed with, the same on every controller.",

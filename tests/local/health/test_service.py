@@ -39,6 +39,13 @@ def silent_for(fleet: Fleet, amphora_id: str) -> float:
         return liveness.database_time(conn) - float(last.scalar_one())
 
 
+def last_seq(fleet: Fleet, amphora_id: str) -> int:
+    """Of its last recorded heartbeat."""
+    with fleet.database.read() as conn:
+        health = schema.amphora_health.c
+        return int(conn.execute(select(health.seq).where(health.amphora_id == amphora_id)).scalar_one())
+
+
 def free_port(kind: socket.SocketKind) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -89,13 +96,18 @@ class Manager:
             )
         return self.process
 
-    def hear(self, amphora_id: str) -> None:
+    def hear(self, amphora_id: str, key: str = KEY) -> None:
         self._seq += 1
         short = self.fleet.row(amphora_id).loadbalancer_id[:8]
         pools = {f"pool-{short}:web-{short}": up(**{f"member-{short}": "DOWN"})}
         heartbeat = beat(amphora_id, seq=self._seq, listeners={f"web-{short}": open_listener()}, pools=pools)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(encode(heartbeat, derive_key(KEY, amphora_id)), ("127.0.0.1", self.port))
+            sender.sendto(encode(heartbeat, derive_key(key, amphora_id)), ("127.0.0.1", self.port))
+
+    def reload(self, old: str, new: str) -> None:
+        """Change its file and send SIGHUP."""
+        self._config.write_text(self._config.read_text().replace(old, new))
+        self.process.send_signal(signal.SIGHUP)
 
     def until(self, condition: Callable[[], object], *alive: str) -> None:
         """Wait while these amphorae send heartbeats."""
@@ -149,6 +161,24 @@ def test_while_the_database_takes_no_writes_nobody_is_called_silent_and_afterwar
     manager.until(lambda: time.monotonic() > grace_is_over, amphora_id)
     assert fleet.marked() == []
     manager.until(fleet.marked)  # and now it is silent indeed
+
+
+def test_a_new_heartbeat_key_is_taken_while_it_runs_and_the_earlier_one_still_counts(
+    fleet: Fleet, manager: Manager
+) -> None:
+    (early,), (late,) = fleet.add(), fleet.add()
+    manager.until(lambda: last_seq(fleet, early) == last_seq(fleet, late) - 1, early, late)
+    manager.reload(f"heartbeat_key = {KEY}", "heartbeat_key = another secret")
+    manager.until(lambda: "Configuration reloaded" in manager.log.read_text(), early, late)
+    before = last_seq(fleet, early)
+
+    def both_are_recorded() -> bool:
+        manager.hear(early)
+        manager.hear(late, "another secret")
+        return before < last_seq(fleet, early) and before + 2 < last_seq(fleet, late)
+
+    eventually(both_are_recorded)
+    assert "another secret" not in manager.log.read_text()
 
 
 def test_sigterm_ends_it_at_once_without_an_error(manager: Manager) -> None:

@@ -57,6 +57,27 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def test_a_new_key_counts_at_once_and_the_earlier_one_until_the_next() -> None:
+    key = ["first"]
+    inbox = Inbox(lambda: key[0], {})
+
+    def takes(seq: int, signed_by: str) -> bool:
+        heartbeat = beat(A, seq=seq)
+        inbox.put(encode(heartbeat, derive_key(signed_by, A)))
+        return bool(inbox.take())
+
+    assert takes(1, "first")
+    assert not takes(2, "second")
+    key[0] = "second"
+    assert takes(3, "first")
+    assert takes(4, "second")
+    assert takes(5, "first")
+    key[0] = "third"
+    assert takes(6, "second")
+    assert takes(7, "third")
+    assert not takes(8, "first")
+
+
 def test_a_heartbeat_is_kept_until_it_is_taken(receiver: Receiver) -> None:
     receiver.send_beats(beat(A, seq=1), beat(A, seq=2, generation=4))
     eventually(lambda: receiver.inbox._accepted.get(A) == (1, 2))
