@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controllers import Controllers, controllers
+from controllers import SUBNET, Controllers, controllers
 from instance import eventually
 
 from tavia.cli.api_client import ApiClient
@@ -54,6 +54,15 @@ def test_a_worker_that_made_nothing_goes_on_with_what_another_made(stand: Contro
     stand.api.call("DELETE", f"/lbaas/loadbalancers/{made}?cascade=true")
     stand.await_gone(made)
     assert not other.log.read_text().count("ERROR")
+
+
+@pytest.mark.parametrize("provider", ["amphora", "octavia"])
+def test_workers_serve_the_provider_under_both_of_its_names(stand: Controllers, provider: str) -> None:
+    body = {"loadbalancer": {"vip_subnet_id": SUBNET, "provider": provider}}
+    made = stand.api.call("POST", "/lbaas/loadbalancers", body)["loadbalancer"]
+    assert stand.await_active(made["id"])["provider"] == provider
+    stand.api.call("DELETE", f"/lbaas/loadbalancers/{made['id']}")
+    stand.await_gone(made["id"])
 
 
 def _amphora(stand: Controllers, loadbalancer_id: str) -> str:

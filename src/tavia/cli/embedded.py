@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tavia.cli.supervisor import Service
+from tavia.cli.supervisor import GRACEFUL_SHUTDOWN_TIMEOUT, Service
 from tavia.cloud.local.client import LocalClient
 from tavia.cloud.local.instance import NETNS_DIR, Instance
 from tavia.cloud.local.networks import CONTROLLER_ADDRESS, MGMT_NET
@@ -154,6 +154,7 @@ class Embedded:
         from tavia import pki  # noqa: PLC0415  slow to import, not needed by most commands
 
         return {
+            "DEFAULT": {"graceful_shutdown_timeout": str(GRACEFUL_SHUTDOWN_TIMEOUT)},
             "api_settings": {
                 "bind_host": API_HOST,
                 "bind_port": str(port),

@@ -18,9 +18,13 @@ from tavia.cloud.local.processes import Process
 
 LOG = logging.getLogger(__name__)
 
-STOP_TIMEOUT = 10.0
-"""Seconds that a service gets to end by itself: a worker releases its leases."""
+GRACEFUL_SHUTDOWN_TIMEOUT = 8
+"""Seconds that a service takes at most to finish what is under way, as its configuration says."""
+STOP_TIMEOUT = GRACEFUL_SHUTDOWN_TIMEOUT + 2.0
+"""Seconds after which one that is told to end is killed."""
 LONGEST_PAUSE = 30.0
+LARGEST_LOG = 20 * 2**20
+"""Bytes from which a log is set aside, as ``.log.1``, when its service is started (again)."""
 STABLE_AFTER = 10.0
 """Seconds after which a service counts as started; its earlier failures are forgotten."""
 
@@ -84,6 +88,7 @@ class Supervisor:
         """How it ended. A service that cannot be started at all has ended too."""
         log = self._log_dir / f"{service.name}.log"
         try:
+            set_aside(log)
             with log.open("ab") as output:
                 child = await asyncio.create_subprocess_exec(
                     *service.argv,
@@ -126,6 +131,12 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         child.kill()
         await child.wait()
+
+
+def set_aside(log: Path) -> None:
+    """Begin a new file where this one has grown large, which takes the place of the one set aside before."""
+    if log.exists() and log.stat().st_size >= LARGEST_LOG:
+        log.replace(log.with_name(f"{log.name}.1"))
 
 
 def describe_end(returncode: int) -> str:

@@ -51,6 +51,16 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path)
 
 
+def test_a_log_that_has_grown_large_is_set_aside_when_its_service_starts(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tavia.cli.supervisor.LARGEST_LOG", 10)
+    (tmp_path / "sleeper.log").write_text("more than ten bytes")
+    (tmp_path / "sleeper.log.1").write_text("still older")
+    watched.run([Service("sleeper", SLEEPER)], lambda: until(lambda: (tmp_path / "sleeper.log").read_text() == "up\n"))
+    assert (tmp_path / "sleeper.log.1").read_text() == "more than ten bytes"
+
+
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
