@@ -84,6 +84,7 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
     """
     conf = cfg.ConfigOpts()
     log.register_options(conf)
+    conf.set_default("default_log_levels", [*log.get_default_log_levels(), "alembic=WARN"])
     for group, options in all_options():
         conf.register_opts(options, group=group)
     try:

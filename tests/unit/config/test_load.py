@@ -80,6 +80,12 @@ def test_defaults_are_octavias(written: Write) -> None:
     assert conf.health_manager.failover_threshold is None
 
 
+def test_alembics_remarks_at_every_start_are_not_logged(written: Write) -> None:
+    conf = config.load(["--config-file", written("")], "tavia-api")
+    assert "alembic=WARN" in conf.default_log_levels
+    assert "amqp=WARN" in conf.default_log_levels
+
+
 def test_two_configurations_do_not_share_anything(written: Write) -> None:
     one = config.load(["--config-file", written("[DEFAULT]\nhost=a\n[health_manager]\nheartbeat_key=1\n")], "tavia-api")
     two = config.load(["--config-file", written("[DEFAULT]\nhost=b\n[health_manager]\nheartbeat_key=2\n")], "tavia-api")
