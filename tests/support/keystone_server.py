@@ -121,6 +121,10 @@ class Keystone:
             os.killpg(self._process.pid, signal.SIGKILL)  # an orderly end waits for connections that clients keep
             self._process.wait()
             self._process = None
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while self._listens():  # the worker, which is not our child, ends a moment later
+                assert time.monotonic() < deadline, "Keystone does not end"
+                time.sleep(0.01)
 
     def credentials(self, user: str) -> dict[str, Any]:
         """What a client authenticates with: ``auth`` of a clouds.yaml, a keystoneauth plugin's arguments."""
@@ -168,6 +172,10 @@ class Keystone:
     @cached_property
     def _admin(self) -> Session:
         return self.session("admin")
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
 
     def _answers(self) -> bool:
         try:

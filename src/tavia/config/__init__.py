@@ -91,7 +91,8 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
         conf(argv, project="tavia", prog=prog, default_config_files=list(default_config_files), default_config_dirs=[])
     except cfg.Error as error:
         raise Mistakes([str(error)]) from error
-    conf.set_default("http_connect_timeout", keystone_authtoken.SECONDS_TO_ANSWER, keystone_authtoken.GROUP)
+    for name, value in keystone_authtoken.DEFAULTS.items():
+        conf.set_default(name, value, keystone_authtoken.GROUP)
     try:
         group, options = keystone_authtoken.plugin_options(conf)
     except ValueError as error:

@@ -11,8 +11,13 @@ from oslo_config import cfg
 
 GROUP = "keystone_authtoken"
 OPTIONS: list[cfg.Opt] = dict(auth_token.list_opts())[GROUP]  # type: ignore[no-untyped-call]
-SECONDS_TO_ANSWER = 10
-"""The default of http_connect_timeout here. Keystonemiddleware's waits for ever, and takes the API's threads along."""
+DEFAULTS = {
+    # Keystonemiddleware waits for ever, which would take the API's threads along.
+    "http_connect_timeout": 10,
+    # A thread that used oslo.cache's pool never ends on Python 3.11, so the service would not stop.
+    "memcache_use_advanced_pool": False,
+}
+"""Where Tavia's defaults are not keystonemiddleware's."""
 
 
 def plugin_options(conf: cfg.ConfigOpts) -> tuple[str, Sequence[cfg.Opt]]:
