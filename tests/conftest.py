@@ -6,9 +6,25 @@ from collections.abc import Iterator
 
 import memcached
 import pytest
+import world
 from keystone_server import Keystone
 from mariadb import Galera, MariaDb
 from rabbitmq import RabbitMQ
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "mariadb"],
+        default="sqlite",
+        help="the database below tests that are about something else (those about the database run on both)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def database_of_the_run(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--database") == "mariadb":
+        world.mariadb = request.getfixturevalue("mariadb")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import world
 from falcon.testing import Result, TestClient
 from oslo_config import cfg
 from sqlalchemy import event
@@ -151,7 +152,7 @@ class ApiFactory:
         ]
         path.write_text("\n".join(lines))
         conf = config.load(["--config-file", str(path)], "tavia-api", [])
-        database = open_database(conf.database.connection)
+        database = open_database(conf.database.connection, conf.database)
         chosen = cloud or connect(conf)
         app = create_app(conf, database, chosen)
         return Api(TestClient(_function(app)), database, chosen, conf)
@@ -168,6 +169,8 @@ def _function(app: Wsgi) -> Wsgi:
 
 @pytest.fixture
 def make_api(empty_database: Path, tmp_path: Path) -> ApiFactory:
+    if world.mariadb:
+        return ApiFactory(tmp_path, world.mariadb.migrated_database())
     copy = tmp_path / "tavia.sqlite"
     copy.write_bytes(empty_database.read_bytes())
     return ApiFactory(tmp_path, f"sqlite:///{copy}")
@@ -186,6 +189,9 @@ def statements(api: Api) -> Iterator[list[str]]:
     def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
-    event.listen(api.database.engine, "before_cursor_execute", note)
+    engines = {api.database.engine, api.database.snapshots}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     yield seen
-    event.remove(api.database.engine, "before_cursor_execute", note)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)

@@ -265,7 +265,7 @@ def test_a_busy_database_is_503_and_says_when_to_come_back(
     api: Api, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(_self: Database, _work: object) -> None:
-        raise StoreBusy(10)
+        raise StoreBusy(TimeoutError("the lock"))
 
     monkeypatch.setattr(Database, "write", busy)
     result = api.request("PUT", stack.paths[Member], {"member": {"weight": 2}})

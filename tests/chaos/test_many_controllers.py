@@ -13,7 +13,7 @@ from controllers import SUBNET, controllers
 from instance import eventually
 from mariadb import MariaDb
 
-from tavia.store.database import Database, create_engine
+from tavia.store.database import Database
 
 CLIENTS = 20
 EACH = 10
@@ -27,7 +27,7 @@ def test_every_accepted_change_is_applied_once_by_one_worker_at_a_time(mariadb: 
     print(f"seed {seed}")
     url = mariadb.create_database()
     with controllers(tmp_path, url, apis=2, workers=3, health_managers=2, housekeepers=2, settings=SETTINGS) as stand:
-        database = Database(create_engine(url))
+        database = Database.connect(url)
         apis = [stand.url(api) for api in stand.named("tavia-api")]
         clients = [Client(apis[number % len(apis)]) for number in range(CLIENTS)]
         wanted: list[list[Wanted]] = []

@@ -25,7 +25,7 @@ from tavia.cli.api_client import ApiClient
 from tavia.cli.embedded import API_HOST, FABRIC_SERVICES, HEARTBEAT_PORT
 from tavia.cloud.local.instance import NETNS_DIR
 from tavia.cloud.local.networks import CONTROLLER_ADDRESS
-from tavia.store.database import Database, create_engine
+from tavia.store.database import Database
 
 BALANCERS = 10
 LEASE_TTL = 2.0
@@ -45,7 +45,7 @@ class Stand:
         for program, number in HOW_MANY.items():
             for index in range(number):
                 self._start(program, index)
-        instance.database = Database(create_engine(self.connection))
+        instance.database = Database.connect(self.connection)
         instance.api = ApiClient(self.urls[0])
         for url in self.urls:
             eventually(partial(ApiClient(url).call, "GET", "/lbaas/loadbalancers"), f"{url} answers")

@@ -33,7 +33,7 @@ from tavia.cloud.local.networks import DEMO_NET
 from tavia.cloud.local.processes import Process
 from tavia.cloud.protocols import Port, Server
 from tavia.model.seams import SeamError
-from tavia.store.database import Database, create_engine
+from tavia.store.database import Database
 
 DEADLINE = 60.0
 """Seconds after which something awaited is a failure."""
@@ -242,7 +242,7 @@ class Instance:
         self.embedded = driver.embedded
         self.cloud = driver.embedded.cloud
         self.api = ApiClient(driver.embedded.api_url)
-        self.database = Database(create_engine(driver.embedded.database))
+        self.database = Database.connect(driver.embedded.database)
         network = next(n for n in self.cloud.networks() if n.name == DEMO_NET)
         self.subnet_id = network.subnet_ids[0]
         self.client = self.cloud.attach_host("client", network.id, CLIENT_ADDRESS)

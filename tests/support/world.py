@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar, cast
 
+from mariadb import MariaDb
 from sqlalchemy import Connection, update
 
 from tavia.amphora.bundle import Bundle, Fence
@@ -40,7 +41,8 @@ from tavia.pki import Authority
 from tavia.render.settings import RenderSettings
 from tavia.store import convergence as store
 from tavia.store import intents, leases, migrate, schema
-from tavia.store.database import Database, create_engine
+from tavia.store.database import Database
+from tavia.store.engine import default_options
 from tavia.store.rows import utcnow
 from tavia.worker.convergence import Controller, converge
 from tavia.worker.lease_keeper import LeaseKeeper
@@ -60,11 +62,19 @@ def _empty_database() -> Path:
     return path
 
 
-def fresh_database(directory: Path) -> Database:
-    """A migrated SQLite database of the test's own."""
+mariadb: MariaDb | None = None
+"""The server that ``pytest --database mariadb`` has started."""
+
+
+def fresh_database(directory: Path, server: MariaDb | None = None) -> Database:
+    """A migrated database of the test's own: on ``server``, or on what the run is for, mostly SQLite."""
+    options = default_options(sqlite_synchronous=False)
+    server = server or mariadb
+    if server:
+        return Database.connect(server.migrated_database(), options)
     path = directory / f"{uuid.uuid4().hex}.sqlite"
     shutil.copy(_empty_database(), path)
-    return Database(create_engine(f"sqlite:///{path}", sqlite_synchronous=False))
+    return Database.connect(f"sqlite:///{path}", options)
 
 
 class OneAfterAnother(Executor):
@@ -100,7 +110,7 @@ class KillableDatabase(Database):
     """A worker's database: its transactions are counted."""
 
     def __init__(self, database: Database, switch: Switch) -> None:
-        super().__init__(database.engine)
+        super().__init__(database.engine, database.snapshots)
         self._switch = switch
 
     def write(self, work: Callable[[Connection], T]) -> T:

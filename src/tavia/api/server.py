@@ -74,7 +74,7 @@ class Server(BaseApplication):
     def load(self) -> Callable[..., Any]:
         """What one child serves."""
         application = self._application(self.conf)
-        self.presence.keep(open_database(self.conf.database.connection))
+        self.presence.keep(open_database(self.conf.database.connection, self.conf.database))
         return application
 
     def reload_configuration(self) -> None:
@@ -162,5 +162,5 @@ def _finish(master: Master) -> None:
             "Not finished after graceful_shutdown_timeout, %s s; left: requests of %s processes", timeout, master.left
         )
         raise SystemExit(1)
-    database: Database = open_database(master.app.conf.database.connection)
+    database: Database = open_database(master.app.conf.database.connection, master.app.conf.database)
     master.app.presence.withdraw(database)

@@ -19,7 +19,7 @@ def application(conf: cfg.ConfigOpts) -> Callable[..., Any]:
     from tavia.cloud import connect  # noqa: PLC0415
     from tavia.store.migrate import open_database  # noqa: PLC0415
 
-    return create_app(conf, open_database(conf.database.connection), connect(conf))
+    return create_app(conf, open_database(conf.database.connection, conf.database), connect(conf))
 
 
 def check_identity(conf: cfg.ConfigOpts) -> None:

@@ -88,8 +88,9 @@ class DatabaseCommand(InstanceCommand):
         """Its database. Raises what :meth:`conf` does, and SeamError schema-outdated."""
         from tavia.store.migrate import open_database  # noqa: PLC0415  slow to import, not needed for help
 
+        options = self.conf(parsed_args).database
         # Once: the services wait for a database, people don't.
-        return open_database(self.conf(parsed_args).database.connection, max_retries=0)
+        return open_database(options.connection, options, waits=False)
 
     def _default_files(self, parsed_args: argparse.Namespace, services_default: Sequence[str]) -> Sequence[Path]:
         embedded = self.embedded(parsed_args)

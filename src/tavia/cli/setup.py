@@ -40,4 +40,5 @@ class UpgradeDatabase(DatabaseCommand):
         """See cliff."""
         from tavia.store import migrate  # noqa: PLC0415  slow to import, not needed for help
 
-        migrate.upgrade(self.conf(parsed_args).database.connection)
+        options = self.conf(parsed_args).database
+        migrate.upgrade(options.connection, options)

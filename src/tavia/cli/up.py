@@ -152,9 +152,9 @@ def _check_port(embedded: Embedded, api_port: int | None) -> None:
 
 def wait_until_healthy(embedded: Embedded) -> None:
     """Return when all services say so and the API answers. Raises SeamError with the last words of what doesn't."""
-    from tavia.store.database import Database, create_engine  # noqa: PLC0415  slow to import
+    from tavia.store.database import Database  # noqa: PLC0415  slow to import
 
-    database = Database(create_engine(embedded.database))
+    database = Database.connect(embedded.database)
     if not wait_until(lambda: not _missing(embedded, database) and api_answers(embedded), HEALTHY_TIMEOUT):
         raise _failed(embedded, next(iter(_missing(embedded, database)), "tavia-api"))
 

@@ -122,7 +122,7 @@ class HealthManager:
 def build(conf: cfg.ConfigOpts) -> HealthManager:
     """A health manager as configured, its socket bound. Raises SeamError, or OSError for the socket."""
     options = conf.health_manager
-    database = open_database(conf.database.connection)
+    database = open_database(conf.database.connection, conf.database)
     with database.read() as conn:
         inbox = Inbox(lambda: options.heartbeat_key, liveness.last_orders(conn))
     wake = waker(conf.tavia.state_dir)

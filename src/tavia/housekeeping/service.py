@@ -86,7 +86,7 @@ def run_due(tasks: Sequence[Task], stopped: Callable[[], bool] = lambda: False) 
 def build(conf: cfg.ConfigOpts) -> list[Task]:
     """The tasks as configured. Raises SeamError where the database or the cloud cannot be used."""
     options = conf.house_keeping
-    database = open_database(conf.database.connection)
+    database = open_database(conf.database.connection, conf.database)
     orphans = Orphans(database, clouds.connect(conf), conf.tavia.orphan_grace, conf.host)
     resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf.tavia.state_dir))
     dead = partial(purge_dead_services, database, DEAD_AFTER)

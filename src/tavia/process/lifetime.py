@@ -59,7 +59,7 @@ def serve(prog: str, argv: Sequence[str] | None, build: Callable[[cfg.ConfigOpts
     conf = config.load(argv, prog)
     config.setup_logging(conf)
     try:
-        database = open_database(conf.database.connection)
+        database = open_database(conf.database.connection, conf.database)
         service = build(conf)
     except (*DATABASE_ERRORS, OSError) as error:
         raise SystemExit(f"{prog}: {error}") from error

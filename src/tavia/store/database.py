@@ -1,7 +1,8 @@
 """The database: engine, snapshots to read from, transactions that are repeated whole on conflict.
 
-One rule for every writer: pass the whole transaction as a function. On a deadlock, a failed Galera certification or
-SQLite's "database is locked" nothing of it happened, and it runs again with fresh reads.
+One rule for every writer: pass the whole transaction as a function. Where another was there first (deadlock, failed
+Galera certification, SQLite's "database is locked") or the connection broke, it runs again with fresh reads.
+:mod:`tavia.store.once` tells how it still happens only once.
 """
 
 from __future__ import annotations
@@ -10,102 +11,140 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import sqlalchemy
 from oslo_db import exception as db_exception
-from oslo_db.sqlalchemy import engines, exc_filters
-from sqlalchemy import Connection, Engine, event, insert, make_url, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from tavia.metrics import database as metrics
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
 from tavia.store.clock import now
+from tavia.store.engine import ANSWER_TIMEOUT, Options, create_engine, default_options
+from tavia.store.once import CommittedBefore, Run
 
 T = TypeVar("T")
 
-ATTEMPTS = 10
+PATIENCE = 10.0
+"""Seconds after which a transaction is not begun again."""
 LONGEST_PAUSE = 0.5
-SQLITE_PRAGMAS = {"busy_timeout": "5000", "journal_mode": "WAL", "foreign_keys": "ON"}
-"""The first in milliseconds, and first: the others may have to wait."""
+
+PASSING = {
+    1020: "record has changed since last read",
+    1040: "too many connections",
+    1047: "Galera node is not ready, or outside of the primary component",
+    1053: "server shutdown in progress",
+    1180: "error during COMMIT",
+    1205: "lock wait timeout",
+    1213: "deadlock, or failed certification",
+    1317: "query was interrupted",
+    1927: "connection was killed",
+}
+"""MariaDB's errors after which the same transaction may go well, beside those in which oslo.db sees a lost connection.
+oslo.db knows some of these by the class that older drivers raised."""
 
 
 class StoreBusy(SeamError):
-    """A transaction met conflicts until its attempts were used up; nothing of it happened."""
+    """A transaction met conflicts until its time was used up; nothing of it happened."""
 
-    def __init__(self, attempts: int) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__(
-            Seam.CONTROL, "database-busy", f"the database refused a transaction {attempts} times; try again shortly"
+            Seam.CONTROL,
+            "database-busy",
+            f"the database did not take a transaction: {_short(error)}; try again shortly",
         )
 
 
-def create_engine(connection: str, *, sqlite_synchronous: bool = True, **oslo_db_options: Any) -> Engine:
-    """An engine with oslo.db's error classes; for SQLite with WAL, foreign keys and BEGIN IMMEDIATE for writers.
+class StoreUnreachable(SeamError):
+    """The database cannot be read now."""
 
-    oslo.db would open a SQLite file anew for each transaction, which costs as much as the transaction, so that one
-    engine is made without it.
-    """
-    if make_url(connection).get_backend_name() != "sqlite":
-        engine: Engine = engines.create_engine(connection, **oslo_db_options)
-        return engine
-    engine = sqlalchemy.create_engine(connection, max_overflow=-1)
-    exc_filters.register_engine(engine)  # type: ignore[no-untyped-call]
-    pragmas = {**SQLITE_PRAGMAS, "synchronous": "FULL" if sqlite_synchronous else "OFF"}
-
-    def prepare(dbapi_connection: Any, _record: object) -> None:
-        dbapi_connection.isolation_level = None  # the driver begins no transactions: _begin does
-        for name, value in pragmas.items():
-            dbapi_connection.execute(f"PRAGMA {name}={value}")
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", _begin)
-    return engine
+    def __init__(self, error: Exception) -> None:
+        message = f"the database does not answer: {_short(error)}; try again shortly"
+        super().__init__(Seam.CONTROL, "database-unreachable", message)
 
 
-def _begin(conn: Connection) -> None:
-    """A writer takes the lock first: a transaction that read and then writes would fail where another wrote."""
-    conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("writer") else "BEGIN")
+class OutcomeUnknown(SeamError):
+    """The connection broke during COMMIT, and the database did not tell since whether it was done."""
+
+    def __init__(self, error: Exception) -> None:
+        message = f"the database was lost in a COMMIT ({_short(error)}): look whether it was done, then try again"
+        super().__init__(Seam.CONTROL, "outcome-unknown", message)
 
 
 class Database:
     """What the services hold: reads from a snapshot, writes that survive conflicts."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._reading: dict[str, Any] = {}
-        self._writing: dict[str, Any] = {"writer": True}
-        if engine.dialect.name != "sqlite":
-            self._reading["isolation_level"] = "REPEATABLE READ"
+    def __init__(self, engine: Engine, snapshots: Engine) -> None:
+        self.engine, self.snapshots = engine, snapshots
+
+    @classmethod
+    def connect(
+        cls, connection: str, options: Options | None = None, *, answer_timeout: int = ANSWER_TIMEOUT
+    ) -> Database:
+        """The database at this URL. ``options`` is the group [database]; without it, its defaults. Raises SeamError.
+
+        On MariaDB readers and writers have pools of their own. What is read together comes from one moment. A writer
+        sees at each statement what is committed then: having waited for a lock, it must not check what was before.
+        """
+        options = options or default_options()
+        engine = create_engine(connection, options, answer_timeout=answer_timeout)
+        if engine.dialect.name == "sqlite":
+            return cls(engine, engine)
+        return cls(
+            engine, create_engine(connection, options, isolation="REPEATABLE READ", answer_timeout=answer_timeout)
+        )
+
+    def dispose(self) -> None:
+        """Close the connections that nobody uses; others are made when asked for."""
+        self.engine.dispose()
+        self.snapshots.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One snapshot: everything read inside comes from the same moment."""
+        """One snapshot: everything read inside comes from the same moment. Raises StoreUnreachable."""
         try:
-            with self.engine.connect().execution_options(**self._reading) as conn, conn.begin():
+            with self.snapshots.connect() as conn, conn.begin():
                 yield conn
-        except db_exception.DBConnectionError:
-            metrics.CONNECTION_ERRORS.inc()
+        except Exception as error:
+            if is_passing(error):
+                metrics.CONNECTION_ERRORS.inc()
+                raise StoreUnreachable(error) from error
             raise
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in one transaction, again as a whole on conflict. Raises StoreBusy, and what ``work`` raises."""
-        for attempt in range(ATTEMPTS):
+        """Run ``work`` in one transaction, again as a whole on conflict.
+
+        Raises StoreBusy, OutcomeUnknown, and what ``work`` raises.
+        """
+        began, run = time.monotonic(), Run()
+        unsure: dict[int, T] = {}
+        while True:
+            finished: dict[int, T] = {}
             try:
-                with self.engine.connect().execution_options(**self._writing) as conn, conn.begin():
-                    result = work(conn)
+                with self.engine.connect().execution_options(writer=True, run=run) as conn, conn.begin():
+                    finished[run.number] = work(conn)
+                metrics.COMMITTED.inc()
+                return finished[run.number]
+            except CommittedBefore as proof:
+                metrics.COMMITTED.inc()
+                return unsure[proof.run]
             except Exception as error:
-                if not is_conflict(error):
+                if not is_passing(error):
                     metrics.ROLLED_BACK.inc()
+                    if unsure:
+                        raise OutcomeUnknown(error) from error
                     raise
                 is_away = isinstance(error, db_exception.DBConnectionError)
                 (metrics.CONNECTION_ERRORS if is_away else metrics.CONFLICTS).inc()
-                time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.01 * 2**attempt)))  # noqa: S311
-            else:
-                metrics.COMMITTED.inc()
-                return result
-        metrics.EXHAUSTED.inc()
-        raise StoreBusy(ATTEMPTS)
+                if not isinstance(error, db_exception.DBDeadlock):  # after which nothing of it is there
+                    unsure |= finished
+                if time.monotonic() - began > PATIENCE:
+                    metrics.EXHAUSTED.inc()
+                    raise (OutcomeUnknown if unsure else StoreBusy)(error) from error
+            time.sleep(random.uniform(0, min(LONGEST_PAUSE, 0.01 * 2 ** min(run.number, 6))))  # noqa: S311
+            run = Run(run.transaction, run.number + 1, is_sure=not unsure)
 
     def deployment_id(self) -> str:
         """The id of this deployment, which cloud resources are tagged with; see :func:`tavia.store.migrate.upgrade`."""
@@ -118,12 +157,19 @@ class Database:
             return float(conn.execute(select(now() - schema.deployment.c.created)).scalar_one())
 
 
-def is_conflict(error: Exception) -> bool:
-    """Whether a transaction failed only because another was there first."""
-    if isinstance(error, db_exception.DBDeadlock | db_exception.DBConnectionError):
+def is_passing(error: Exception) -> bool:
+    """Whether a transaction failed for a reason that passes: another was there first, or the connection broke."""
+    if isinstance(error, db_exception.DBDeadlock | db_exception.DBConnectionError | PoolExhausted):
         return True
     cause = error.inner_exception if isinstance(error, db_exception.DBError) else error
-    return isinstance(cause, OperationalError) and "locked" in str(cause)
+    if not isinstance(cause, DBAPIError) or cause.orig is None:
+        return False
+    return cause.connection_invalidated or (cause.orig.args or (None,))[0] in PASSING or "locked" in str(cause.orig)
+
+
+def _short(error: Exception) -> str:
+    cause = error.inner_exception if isinstance(error, db_exception.DBError) else error
+    return str(cause.orig if isinstance(cause, DBAPIError) else cause)[:200]
 
 
 def record_deployment(conn: Connection, deployment_id: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, case, exists, func, insert, select, update
 
 from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer
 from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus
-from tavia.store import schema
+from tavia.store import once, schema
 from tavia.store.clock import now
 from tavia.store.rows import to_row, utcnow
 
@@ -39,8 +39,10 @@ class Immutable(Exception):
 
 def create_loadbalancer(conn: Connection, loadbalancer: LoadBalancer) -> None:
     """Insert a new load balancer, at generation 1, and its lease, which nobody holds."""
+    once.refuse_second_run(conn)
     conn.execute(insert(schema.load_balancer).values({**to_row(loadbalancer), "pending_since": now()}))
-    conn.execute(insert(schema.lease).values(loadbalancer_id=loadbalancer.id, owner="", epoch=0, until=0.0))
+    conn.execute(insert(schema.lease).values(loadbalancer_id=loadbalancer.id, owner="", epoch=0, until=0.0, written=""))
+    once.accept(conn, loadbalancer.id)
 
 
 def begin_change(
@@ -80,6 +82,7 @@ def _accept(
     *,
     even_deleted: bool = False,
 ) -> int:
+    once.refuse_second_run(conn)
     conditions = [_lb.id == loadbalancer_id, _lb.provisioning_status != ProvisioningStatus.DELETED]
     if not even_deleted:
         conditions.append(_lb.deleted_generation.is_(None))
@@ -97,11 +100,11 @@ def _accept(
     accepted = conn.execute(
         update(schema.load_balancer).where(*conditions).ordered_values(*((_lb[k], v) for k, v in assignments.items()))
     )
+    if accepted.rowcount:
+        return once.accept(conn, loadbalancer_id)
     row = conn.execute(
-        select(_lb.generation, _lb.provisioning_status, _lb.deleted_generation).where(_lb.id == loadbalancer_id)
+        select(_lb.provisioning_status, _lb.deleted_generation).where(_lb.id == loadbalancer_id)
     ).one_or_none()
-    if accepted.rowcount and row:
-        return int(row.generation)
     if row is None or row.provisioning_status == ProvisioningStatus.DELETED:
         raise NoSuchLoadBalancer(loadbalancer_id)
     if row.deleted_generation is not None and not even_deleted:

@@ -7,12 +7,14 @@ holds an older epoch, so its writes touch no row and its bundles are refused by 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, or_, select, update
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
 from tavia.store.clock import now
+from tavia.store.once import CommittedBefore, run_of
 
 _lease = schema.lease.c
 
@@ -34,10 +36,13 @@ class Lease:
 
 
 def take(conn: Connection, loadbalancer_id: str, owner: str, ttl: float) -> Lease | None:
-    """Take a lease that is free or run out, for ``ttl`` seconds; None when someone holds it."""
+    """Take a lease that is free or run out, for ``ttl`` seconds; None when someone holds it.
+
+    ``owner`` is a nonce of this very attempt: a lease that it holds was taken by an earlier run of this transaction.
+    """
     taken = conn.execute(
         update(schema.lease)
-        .where(_lease.loadbalancer_id == loadbalancer_id, _lease.until <= now())
+        .where(_lease.loadbalancer_id == loadbalancer_id, or_(_lease.until <= now(), _lease.owner == owner))
         .values(owner=owner, epoch=_lease.epoch + 1, until=now() + ttl)
     )
     if not taken.rowcount:
@@ -46,9 +51,29 @@ def take(conn: Connection, loadbalancer_id: str, owner: str, ttl: float) -> Leas
     return Lease(loadbalancer_id, owner, epoch)
 
 
-def touch(conn: Connection, lease: Lease, ttl: float) -> None:
-    """Begin a fenced transaction; it renews the lease too. Raises LeaseLost."""
-    touched = conn.execute(update(schema.lease).where(*_held(lease)).values(until=now() + ttl))
+def renew(conn: Connection, lease: Lease, ttl: float) -> None:
+    """Hold it for longer; nothing else is written with it. Raises LeaseLost."""
+    _touch(conn, lease, until=now() + ttl)
+
+
+def touch(conn: Connection, lease: Lease, ttl: float) -> str:
+    """Begin a fenced transaction; it renews the lease too. Raises LeaseLost, CommittedBefore.
+
+    Returns the lease's ``written`` from now on.
+    """
+    run = run_of(conn)
+    if not run.is_sure:
+        found = select(_lease.written).where(*_held(lease)).with_for_update()
+        transaction, _, number = (conn.execute(found).scalar_one_or_none() or "").rpartition(".")
+        if transaction == run.transaction:
+            raise CommittedBefore(int(number))
+    written = f"{run.transaction}.{run.number}"
+    _touch(conn, lease, until=now() + ttl, written=written)
+    return written
+
+
+def _touch(conn: Connection, lease: Lease, **values: Any) -> None:
+    touched = conn.execute(update(schema.lease).where(*_held(lease)).values(values))
     if not touched.rowcount:
         raise LeaseLost(lease.loadbalancer_id)
 
@@ -60,10 +85,19 @@ def release(conn: Connection, lease: Lease) -> None:
 
 def raise_epoch(conn: Connection, lease: Lease, held_by_agents: int) -> Lease:
     """Go past an epoch that agents hold: after a restore the database is behind them. Raises LeaseLost."""
-    raised = conn.execute(update(schema.lease).where(*_held(lease)).values(epoch=held_by_agents + 1))
+    epoch = held_by_agents + 1
+    raised = conn.execute(
+        update(schema.lease)
+        .where(
+            _lease.loadbalancer_id == lease.loadbalancer_id,
+            _lease.owner == lease.owner,
+            _lease.epoch.in_((lease.epoch, epoch)),  # done already where the answer to a COMMIT was lost
+        )
+        .values(epoch=epoch)
+    )
     if not raised.rowcount:
         raise LeaseLost(lease.loadbalancer_id)
-    return Lease(lease.loadbalancer_id, lease.owner, held_by_agents + 1)
+    return Lease(lease.loadbalancer_id, lease.owner, epoch)
 
 
 def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:

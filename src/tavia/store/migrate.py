@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
-from tavia.store.database import Database, create_engine, record_deployment
+from tavia.store.database import Database, StoreUnreachable, record_deployment
+from tavia.store.engine import Options, default_options
+
+LOG = logging.getLogger(__name__)
+
+CHARSET, COLLATION = "utf8mb4", "utf8mb4_nopad_bin"
+"""Names and ids are compared as they are, as on SQLite: case, accents and spaces at the end count."""
+
+UPGRADE_PATIENCE = 600
+"""Seconds to wait for another ``tavia db upgrade``, and for a statement of our own."""
 
 
 def alembic_config() -> Config:
@@ -24,26 +37,66 @@ def alembic_config() -> Config:
     return config
 
 
-def upgrade(connection: str) -> None:
-    """Run what migrations are missing on the database at this URL, and name the deployment if it has no name yet."""
-    database = Database(create_engine(connection))
+def upgrade(connection: str, options: Options | None = None) -> None:
+    """Run what migrations are missing on the database at this URL, and name the deployment if it has no name yet.
+
+    Safe to run again after it failed, and while another does the same on the same server. Raises SeamError.
+    """
+    database = Database.connect(connection, options, answer_timeout=UPGRADE_PATIENCE)
     config = alembic_config()
-    with database.engine.begin() as conn:
+    with database.engine.connect().execution_options(writer=True) as conn, conn.begin(), _alone(conn):
+        if conn.dialect.name != "sqlite":
+            _compare_strings_exactly(conn)
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
     with database.read() as conn:
         named = conn.execute(select(schema.deployment.c.id)).first()
     if not named:
         database.write(lambda conn: record_deployment(conn, str(uuid.uuid4())))
-    database.engine.dispose()
+    database.dispose()
 
 
-def open_database(connection: str, **oslo_db_options: Any) -> Database:
-    """The database at this URL, refused where its schema is not this release's. Raises SeamError."""
-    database = Database(create_engine(connection, **oslo_db_options))
-    with database.engine.connect() as conn:
-        current = MigrationContext.configure(conn).get_current_revision()
-    database.engine.dispose()  # the caller may fork, and no connection may go along
+@contextmanager
+def _alone(conn: Connection) -> Iterator[None]:
+    """One upgrade at a time. SQLite's lock came with the transaction, MariaDB's belongs to one server."""
+    if conn.dialect.name == "sqlite":
+        yield
+        return
+    name = {"name": f"tavia-db-upgrade {conn.engine.url.database}"[:64]}
+    if not conn.execute(text(f"SELECT GET_LOCK(:name, {UPGRADE_PATIENCE - 10})"), name).scalar():
+        raise SeamError(Seam.CONTROL, "upgrade-under-way", "another tavia db upgrade runs on this database for long")
+    try:
+        yield
+    finally:
+        conn.execute(text("DO RELEASE_LOCK(:name)"), name)
+
+
+def _compare_strings_exactly(conn: Connection) -> None:
+    """Give the database and the tables in it our collation: the first release took the server's default."""
+    name = conn.execute(text("SELECT DATABASE()")).scalar_one()
+    preparer = conn.dialect.identifier_preparer
+    form = f"CHARACTER SET {CHARSET} COLLATE {COLLATION}"
+    tables = text(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = :name AND table_collation <> :ours"
+    )
+    others = conn.execute(tables, {"name": name, "ours": COLLATION}).scalars().all()
+    conn.execute(text(f"ALTER DATABASE {preparer.quote(name)} {form}"))
+    conn.execute(text("SET SESSION foreign_key_checks = 0"))  # both ends of a key change, one after the other
+    for table in others:
+        conn.execute(text(f"ALTER TABLE {preparer.quote(table)} CONVERT TO {form}"))
+    conn.execute(text("SET SESSION foreign_key_checks = 1"))
+
+
+def open_database(connection: str, options: Options | None = None, *, waits: bool = True) -> Database:
+    """The database at this URL, refused where its schema is not this release's. Raises SeamError.
+
+    ``options`` is the group [database]; without it, its defaults. A server that is not there yet is waited for, as
+    ``max_retries`` and ``retry_interval`` say, unless ``waits`` is false.
+    """
+    options = options or default_options()
+    database = Database.connect(connection, options)
+    current = _awaited_revision(database, options) if waits else _read_revision(database)
+    database.dispose()  # the caller may fork, and no connection may go along
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if current != head:
         raise SeamError(
@@ -53,3 +106,19 @@ def open_database(connection: str, **oslo_db_options: Any) -> Database:
             permanent=True,
         )
     return database
+
+
+def _awaited_revision(database: Database, options: Options) -> str | None:
+    attempts = itertools.count() if options.max_retries == -1 else range(options.max_retries)
+    for attempt in attempts:
+        try:
+            return _read_revision(database)
+        except StoreUnreachable as error:
+            LOG.warning("%s; attempt %s, the next in %s s", error, attempt + 1, options.retry_interval)
+            time.sleep(options.retry_interval)
+    return _read_revision(database)
+
+
+def _read_revision(database: Database) -> str | None:
+    with database.read() as conn:
+        return MigrationContext.configure(conn).get_current_revision()

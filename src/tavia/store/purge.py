@@ -70,8 +70,13 @@ def purge_amphorae(conn: Connection, expiry_age: float) -> int:
 
 
 def purge_journal(conn: Connection, expiry_age: float) -> int:
-    """Remove operations that began ``expiry_age`` seconds ago, with their steps; returns how many."""
-    operation = schema.operation.c
+    """Remove operations that began ``expiry_age`` seconds ago, with their steps; returns how many.
+
+    Changes that were accepted so long ago go too.
+    """
+    operation, change = schema.operation.c, schema.accepted_change.c
+    accepted = select(change.id).where(change.accepted <= now() - expiry_age).limit(JOURNAL_BATCH)
+    conn.execute(delete(schema.accepted_change).where(change.id.in_(list(conn.execute(accepted).scalars()))))
     began_long_ago = select(operation.id).where(operation.started <= now() - expiry_age).limit(JOURNAL_BATCH)
     ids = list(conn.execute(began_long_ago).scalars())
     if ids:

@@ -98,7 +98,29 @@ lease = Table(
     Column("owner", String(64), nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("until", Double, nullable=False),
+    Column("written", String(48), nullable=False),
 )
+"""``written`` names the run of a transaction that wrote last under this lease: see :mod:`tavia.store.once`."""
+
+accepted_change = Table(
+    "accepted_change",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("run", Integer, nullable=False),
+    Column("loadbalancer_id", String(36), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("accepted", Double, nullable=False),
+    Index("ix_accepted_change_accepted", "accepted"),
+)
+"""Each change that was accepted, by its transaction: the proof that it was committed, see :mod:`tavia.store.once`."""
+
+turn = Table(
+    "turn",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("taken", BigInteger, nullable=False),
+)
+"""What transactions take turns at, by name: see :mod:`tavia.store.turns`."""
 
 operation = Table(
     "operation",

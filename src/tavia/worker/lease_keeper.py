@@ -79,7 +79,7 @@ class LeaseKeeper:
     def _renew(self, lease: Lease, held: _Held) -> None:
         at = time.monotonic()
         try:
-            self._database.write(lambda conn: leases.touch(conn, lease, self.ttl))
+            self._database.write(lambda conn: leases.renew(conn, lease, self.ttl))
         except LeaseLost:
             self.drop(lease)
         except SeamError as error:

@@ -37,7 +37,6 @@ class Loop:
         self._threads = ThreadPoolExecutor(max_workers, thread_name_prefix="convergence")
         self._free = threading.Semaphore(max_workers)
         self._under_way: set[str] = set()
-        self._owner = uuid.uuid4().hex
         metrics.THREADS.set(max_workers)
         metrics.BUSY.set_function(lambda: len(self._under_way))
 
@@ -84,9 +83,9 @@ class Loop:
     def _converge(self, loadbalancer_id: str, abandoned: bool) -> None:
         controller = self._controller
         try:
-            at = time.monotonic()
+            owner, at = uuid.uuid4().hex, time.monotonic()
             lease = controller.database.write(
-                lambda conn: leases.take(conn, loadbalancer_id, self._owner, controller.keeper.ttl)
+                lambda conn: leases.take(conn, loadbalancer_id, owner, controller.keeper.ttl)
             )
             if lease:
                 metrics.TAKEOVERS.inc(abandoned)

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def build(conf: cfg.ConfigOpts) -> Loop:
     """A worker as configured. Raises SeamError where it cannot work."""
-    database = open_database(conf.database.connection)
+    database = open_database(conf.database.connection, conf.database)
     cloud = clouds.connect(conf)
     steps = Steps(database, cloud, _authority(conf), boot_options(conf, database.deployment_id()), agent_clients(conf))
     controller = Controller(

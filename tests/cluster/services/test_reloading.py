@@ -16,7 +16,7 @@ from sqlalchemy import select
 from tavia.cli.api_client import ApiClient
 from tavia.cli.embedded import Settings
 from tavia.store import schema
-from tavia.store.database import create_engine
+from tavia.store.engine import create_engine
 
 
 @pytest.fixture

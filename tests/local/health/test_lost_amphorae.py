@@ -18,7 +18,7 @@ from tavia.cli.api_client import ApiClient
 from tavia.cli.progress import wait_until
 from tavia.cloud.protocols import ServerStatus
 from tavia.store import liveness, schema
-from tavia.store.database import Database, create_engine
+from tavia.store.database import Database
 
 
 @dataclass
@@ -66,7 +66,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         listener = {"name": "web", "protocol": "HTTP", "protocol_port": 80}
         body = {"name": "pair", "project_id": "tenant", "vip_subnet_id": subnet, "listeners": [listener]}
         made = api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})["loadbalancer"]
-        yield Deployment(driver, api, Database(create_engine(driver.embedded.database)), made["id"])
+        yield Deployment(driver, api, Database.connect(driver.embedded.database), made["id"])
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,9 @@ from world import fresh_database
 from tavia.store.database import Database
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return fresh_database(tmp_path)
+@pytest.fixture(params=["sqlite", "mariadb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    server = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
+    database = fresh_database(tmp_path, server)
+    yield database
+    database.dispose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from oslo_db import exception as db_exception
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from tavia.model.seams import SeamError
 from tavia.store import database as database_module
@@ -52,7 +51,7 @@ def test_after_a_deadlock_the_whole_transaction_runs_again(database: Database) -
 
 
 def test_a_conflict_without_end_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(database_module, "PATIENCE", 0.1)
 
     def work(_conn: Connection) -> None:
         raise db_exception.DBDeadlock
@@ -62,14 +61,19 @@ def test_a_conflict_without_end_is_told(database: Database, monkeypatch: pytest.
 
 
 def test_a_writer_waits_for_another_process_instead_of_failing(database: Database) -> None:
-    other = sqlite3.connect(str(database.engine.url.database), isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    timer = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    counter = schema.listener_statistics.c.bytes_in
+    one_more = update(schema.listener_statistics).values(bytes_in=counter + 1)
+    database.write(lambda conn: conn.execute(insert(schema.listener_statistics).values(row("listener"))))
+    other = database.engine.connect().execution_options(writer=True)
+    transaction = other.begin()
+    other.execute(one_more)
+    timer = threading.Timer(0.3, transaction.commit)
     timer.start()
-    database.write(lambda conn: conn.execute(insert(schema.listener_statistics).values(row("late"))))
+    database.write(lambda conn: conn.execute(one_more))
     timer.join()
     other.close()
-    assert keys(database) == {"late"}
+    with database.read() as conn:
+        assert conn.execute(select(counter)).scalar_one() == 2
 
 
 def test_any_other_error_is_not_retried(database: Database) -> None:
