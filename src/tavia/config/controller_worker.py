@@ -14,7 +14,10 @@ OPTIONS = [
         default="amphora_haproxy_rest_driver",
         choices=[
             ("amphora_haproxy_rest_driver", "The agent in the amphora, over mutual TLS."),
-            (AMPHORA_NOOP, "Nothing at all, at once: no agent, no heartbeats, no certificates."),
+            (
+                AMPHORA_NOOP,
+                "Nothing at all, at once: no agent, no heartbeats; certificates by an authority of the moment.",
+            ),
         ],
         help="How an amphora is told what to do.",
     ),

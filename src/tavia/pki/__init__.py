@@ -6,7 +6,6 @@ amphora can command another. The worker issues, housekeeping names what is near 
 
 from tavia.pki.authority import Authority, IssuedCertificate
 from tavia.pki.files import CLIENT, CLIENT_CA, CLIENT_CA_KEY, SERVER_CA, SERVER_CA_KEY, init
-from tavia.pki.noop import NoopAuthority
 
 __all__ = [
     "CLIENT",
@@ -16,6 +15,5 @@ __all__ = [
     "SERVER_CA_KEY",
     "Authority",
     "IssuedCertificate",
-    "NoopAuthority",
     "init",
 ]

@@ -26,7 +26,7 @@ from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role
 from tavia.model.tree import Tree
-from tavia.pki import Authority, NoopAuthority
+from tavia.pki import Authority
 from tavia.render import VRRP_PRIORITY
 from tavia.store import convergence, schema
 from tavia.store.clock import now
@@ -68,7 +68,7 @@ class Steps:
         self,
         database: Database,
         cloud: Cloud,
-        authority: Authority | NoopAuthority,
+        authority: Authority,
         options: Callable[[], BootOptions],
         agent_of: Callable[[Amphora], AgentClient | NoopAgentClient],
     ) -> None:
