@@ -5,10 +5,11 @@ VENV := .tavia/venv
 INSTALLED := $(VENV)/.installed
 CLUSTER := $(VENV)/.installed-cluster
 BIN := $(VENV)/bin
+OCTAVIA := .tavia/octavia-venv/.installed
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench-local clean debian servers wrk
+.PHONY: help up down test lint bench-local bench-octavia clean debian servers wrk
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ lint: $(INSTALLED) ## Check style, formatting, types and layers
 bench-local: $(INSTALLED) wrk ## Measure this machine: how fast changes apply, outages, memory, throughput; ARGS=--help
 	@$(BIN)/python -m bench.local $(ARGS)
 
+bench-octavia: $(CLUSTER) $(OCTAVIA) ## Measure Tavia against the real Octavia 19 in one run, without guests; ARGS=--help
+	@PYTHONPATH=tests/support $(BIN)/python -m bench.octavia $(ARGS)
+
 clean: down ## As down, and remove what was installed for Python too
 	@rm -rf .tavia .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
 
@@ -47,6 +51,13 @@ $(INSTALLED): pyproject.toml constraints.txt | debian
 $(CLUSTER): $(INSTALLED) | servers
 	@echo "==> Keystone into $(VENV)"
 	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[cluster]"
+	@touch $@
+
+# Octavia, only to measure against: in a virtual environment of its own, its versions are not Tavia's.
+$(OCTAVIA): bench/octavia-constraints.txt | debian
+	@echo "==> Octavia into $(@D)"
+	@[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install -qq --disable-pip-version-check -c bench/octavia-constraints.txt octavia gunicorn PyMySQL
 	@touch $@
 
 # Debian packages, each known by a program of it: $(call install,program=package ...). Services are not started.
