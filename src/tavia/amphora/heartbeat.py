@@ -35,6 +35,10 @@ class HeartbeatError(ValueError):
     """A datagram that is no heartbeat of ours; the message is fit for a log line."""
 
 
+class WrongSignature(HeartbeatError):
+    """Signed with another key, or changed on its way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerStats:
     """Traffic of a listener: bytes out and in, current connections, all connections, request errors.
@@ -119,7 +123,7 @@ def decode(datagram: bytes, key_for: Callable[[str], bytes]) -> Heartbeat:
         raise HeartbeatError("not a heartbeat of this version")
     amphora_id = str(uuid.UUID(bytes=header[len(MAGIC) :]))
     if not hmac.compare_digest(signature, hmac.digest(key_for(amphora_id), header + body, DIGEST)):
-        raise HeartbeatError(f"wrong signature on a heartbeat that names amphora {amphora_id}")
+        raise WrongSignature(f"wrong signature on a heartbeat that names amphora {amphora_id}")
     try:
         return _heartbeat(amphora_id, json.loads(_decompressed(body)))
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

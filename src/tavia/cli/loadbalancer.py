@@ -34,8 +34,8 @@ class ShowLoadBalancer(DatabaseCommand, ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         """See cliff."""
+        from tavia.model.resources import OUR_PROVIDERS  # noqa: PLC0415
         from tavia.store import history, release  # noqa: PLC0415  slow to import, not needed for help
-        from tavia.worker.service import OUR_PROVIDERS  # noqa: PLC0415
 
         with self.database(parsed_args).read() as conn:
             found = release.situation(conn, history.loadbalancer_id(conn, parsed_args.loadbalancer))
@@ -57,8 +57,8 @@ class ReleaseLoadBalancer(DatabaseCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """See cliff."""
         from tavia.bus.wake import waker  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.model.resources import OUR_PROVIDERS  # noqa: PLC0415
         from tavia.store import history, release  # noqa: PLC0415
-        from tavia.worker.service import OUR_PROVIDERS  # noqa: PLC0415
 
         conf, database = self.conf(parsed_args), self.database(parsed_args)
         with database.read() as conn:

@@ -19,6 +19,11 @@ LOOP_LIMIT = 5
 """Automatic failovers of one load balancer in the guard's window from which no more are made."""
 
 
+QUEUED = "failover-queue"
+"""The code of a verdict that waits for its turn."""
+HALTED = frozenset({"many-silent", "failover-threshold"})
+"""Codes of verdicts that are not acted on because too many amphorae are silent."""
+
 SPENDING = (Action.REPLACE, Action.START)
 """What spends from the threads."""
 
@@ -67,7 +72,7 @@ def guard(candidates: Sequence[Candidate], *, amphorae: int, under_way: int, lim
             free -= 1
             continue
         turn = f"{limits.threads} others are being replaced or started, see failover_threads"
-        decided[candidate.amphora_id] = objection or _held(candidate, Action.HOLD, "failover-queue", turn)
+        decided[candidate.amphora_id] = objection or _held(candidate, Action.HOLD, QUEUED, turn)
     return decided
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 
-from tavia.amphora.heartbeat import Heartbeat, HeartbeatError, PoolReport, decode, derive_key
+from tavia.amphora.heartbeat import Heartbeat, HeartbeatError, PoolReport, WrongSignature, decode, derive_key
+from tavia.metrics import health as metrics
 
 LOG = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Inbox:
 
     ``accepted`` holds the order of the last heartbeat of each amphora, so that older ones are known as replays.
 
-    ``dropped`` counts datagrams by reason: malformed (a wrong signature too), replayed, full.
+    ``dropped`` counts datagrams by reason: malformed, signature, replayed, full.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class Inbox:
 
     def put(self, datagram: bytes) -> None:
         """Take a datagram, or count why not."""
+        metrics.RECEIVED.inc()
         try:
             heartbeat = self._decoded(datagram)
         except HeartbeatError as error:
-            self._drop("malformed", str(error))
+            self._drop("signature" if isinstance(error, WrongSignature) else "malformed", str(error))
             return
         amphora_id = heartbeat.amphora_id
         last = self._accepted.get(amphora_id)
@@ -75,6 +77,7 @@ class Inbox:
             self._drop("replayed", f"amphora {amphora_id} sent {heartbeat.order} after {last}")
             return
         self._accepted[amphora_id] = heartbeat.order
+        metrics.ACCEPTED.inc()
         with self._lock:
             earlier = self._waiting.get(amphora_id)
             merged = joined(earlier.heartbeat, heartbeat) if earlier else heartbeat
@@ -118,6 +121,7 @@ class Inbox:
 
     def _drop(self, reason: str, example: str) -> None:
         self.dropped[reason] += 1
+        metrics.DROPPED.labels(reason).inc()
         now = self._clock()
         if now - self._reported >= REPORT_EVERY:
             self._reported = now

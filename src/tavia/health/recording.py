@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from tavia.amphora.heartbeat import Heartbeat
 from tavia.health.inbox import Inbox, Received, joined
 from tavia.health.operating import changes
+from tavia.metrics import health as metrics
 from tavia.model.resources import Configured
 from tavia.model.statuses import AmphoraStatus, OperatingStatus
 from tavia.store import intents, liveness, statistics
@@ -64,10 +65,13 @@ class Recorder:
         """Write what came since the last time. Where the database refuses, it waits for the next; raises its error."""
         taken = self._inbox.take()
         try:
-            known = self._database.write(lambda conn: self._record(conn, taken)) if taken else {}
+            with metrics.FLUSHES.time():
+                known = self._database.write(lambda conn: self._record(conn, taken)) if taken else {}
         except Exception:
             self._inbox.put_back(taken)
             raise
+        metrics.ROWS.inc(len(known))
+        metrics.DROPPED.labels("unknown").inc(len(taken.keys() - known.keys()))
         self._dismiss(taken, known)
         self._listen(taken, known)
         self._tell({k.loadbalancer_id: k for k in known.values() if k.loadbalancer_id})

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from tavia.cloud.protocols import Compute
 from tavia.diagnosis.evidence import Action, Verdict
 from tavia.diagnosis.verdict import HEARTBEATS_LOST
+from tavia.metrics import health as metrics
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Fault, SeamError
 from tavia.model.statuses import OperatingStatus
@@ -57,6 +58,8 @@ class Repairs:
         news = [o for o in orders if not o.amphora.fault or o.amphora.fault["code"] != o.verdict.code]
         if news or recovered:
             self._database.write(lambda conn: self._say(conn, news, recovered))
+            for found in (order.verdict for order in news):
+                metrics.VERDICTS.labels(found.seam, found.code, found.action).inc()
         active = [o for o in orders if o.verdict.action in (Action.REPLACE, Action.START, Action.REPAIR)]
         if not active:
             return []
@@ -105,6 +108,7 @@ class Repairs:
                 self._database.write(partial(self._replace, loadbalancer_id=loadbalancer_id, orders=its_orders))
             except (_AlreadyMarked, intents.NoSuchLoadBalancer, intents.BeingDeleted):
                 continue
+            metrics.REPLACEMENTS.inc(len(its_orders))
             yield from its_orders
 
     def _replace(self, conn: Connection, loadbalancer_id: str, orders: Sequence[Order]) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tavia.diagnosis.evidence import Action, Evidence, Fact
-from tavia.diagnosis.guard import Candidate, Limits, guard
+from tavia.diagnosis.guard import HALTED, QUEUED, Candidate, Limits, guard
 from tavia.diagnosis.verdict import verdict
 from tavia.health.grace import Grace
 from tavia.health.repairs import Order, Repairs
 from tavia.health.witnesses import Suspect, Witnesses
+from tavia.metrics import health as metrics
 from tavia.model.statuses import Topology
 from tavia.store import liveness
 from tavia.store.database import Database
@@ -78,12 +79,23 @@ class Watch:
     def cycle(self) -> None:
         """Look, judge, have it done. Raises the database's errors."""
         if self._grace.active:
+            metrics.guard("grace")
             return
         seen = self._look()
         well = [t for t in seen.troubled if self._is_well(t)]
         suspects = self._suspects([t for t in seen.troubled if not self._is_well(t)])
         orders = self._judge(suspects, seen) if suspects else []
+        self._show(seen, suspects, orders)
         self._note(self._repairs.carry_out(orders, recovered=well, still_in_trouble=self._in_trouble_now))
+
+    def _show(self, seen: _Seen, suspects: Sequence[Troubled], orders: Sequence[Order]) -> None:
+        """To Prometheus."""
+        metrics.AMPHORAE.set(seen.amphorae)
+        metrics.SILENT.set(sum(self._is_silent(t) for t in seen.troubled))
+        metrics.SUSPECTED.set(len(suspects))
+        metrics.BUDGET.set(max(0, self._limits.threads - len(self._replacing)))
+        codes = {order.verdict.code for order in orders}
+        metrics.guard("halted" if codes & HALTED else "slow" if QUEUED in codes else "normal")
 
     def _look(self) -> _Seen:
         with self._database.read() as conn:

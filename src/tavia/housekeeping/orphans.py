@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from tavia.cloud.protocols import Cloud
+from tavia.metrics import housekeeping as metrics
 from tavia.model.seams import Seam, SeamError
 from tavia.store import journal, purge
 from tavia.store.database import Database
@@ -63,6 +64,8 @@ class Orphans:
             owners = purge.owners(conn)
         orphans = [resource for resource in listed if not _has_owner(resource, owners)]
         self._report([o for o in orphans if o not in self._since], owners)
+        for kind in ("server", "port"):
+            metrics.ORPHANS.labels(kind).set(sum(orphan.kind == kind for orphan in orphans))
         now = self._clock()
         self._since = {orphan: self._since.get(orphan, now) for orphan in orphans}
         ripe = [orphan for orphan, since in self._since.items() if now - since >= self._grace]

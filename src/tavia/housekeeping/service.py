@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import partial
 
 from oslo_config import cfg
@@ -17,9 +18,12 @@ from tavia import cloud as clouds
 from tavia.bus.wake import waker
 from tavia.housekeeping.orphans import Orphans
 from tavia.housekeeping.resync import Resync
+from tavia.metrics import housekeeping as metrics
+from tavia.metrics import serving
+from tavia.model.resources import OUR_PROVIDERS
 from tavia.model.seams import SeamError
 from tavia.process.lifetime import serve
-from tavia.store import purge, services
+from tavia.store import purge, services, totals
 from tavia.store.database import Database
 from tavia.store.migrate import open_database
 
@@ -28,6 +32,10 @@ LOG = logging.getLogger(__name__)
 
 DEAD_AFTER = 24 * 3600.0
 """Seconds for which a service that died is listed as down: long enough to be looked at, and asked why."""
+
+
+COUNT_INTERVAL = 15.0
+"""Seconds between two counts of the load balancers, as often as Prometheus asks by default."""
 
 
 @dataclass
@@ -76,7 +84,10 @@ def run_due(tasks: Sequence[Task], stopped: Callable[[], bool] = lambda: False) 
         task.under_way = True
         try:
             task.action()
+            metrics.RUNS.labels(task.name, "done").inc()
+            metrics.LAST_SUCCESS.labels(task.name).set_to_current_time()
         except (SeamError, DBError, SQLAlchemyError) as error:
+            metrics.RUNS.labels(task.name, "failed").inc()
             LOG.error("%s failed, it is tried again in %s s: %s", task.name, task.interval, error)
         finally:
             task.under_way = False
@@ -92,7 +103,9 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     dead = partial(purge_dead_services, database, DEAD_AFTER)
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)
     certificates = partial(report_certificates, database, options.cert_expiry_buffer)
+    counting = [Task("Counting load balancers", COUNT_INTERVAL, partial(count, database))]
     return [
+        *(counting if serving.port_of(conf) else []),
         Task("Purging old rows", options.cleanup_interval, cleaning),
         Task("Purging dead services", options.cleanup_interval, dead),
         Task("Looking for orphans", options.cleanup_interval, orphans.look),
@@ -110,8 +123,21 @@ def clean(database: Database, loadbalancer_age: float, amphora_age: float) -> No
     amphorae = database.write(partial(purge.purge_amphorae, expiry_age=amphora_age))
     database.write(partial(purge.purge_journal, expiry_age=loadbalancer_age))
     database.write(purge.tidy_statistics)
+    metrics.PURGED.labels("load_balancer").inc(loadbalancers)
+    metrics.PURGED.labels("amphora").inc(amphorae)
     if loadbalancers or amphorae:
         LOG.info("Rows purged: %s load balancers, %s amphorae", loadbalancers, amphorae)
+
+
+def count(database: Database) -> None:
+    """Show Prometheus what only the database knows. Raises the database's errors."""
+    with database.read() as conn:
+        found = totals.totals(conn, OUR_PROVIDERS)
+    for status, number in found.by_status.items():
+        metrics.LOADBALANCERS.labels(status).set(number)
+    metrics.DUE.set(found.due)
+    metrics.DUE_AGE.set(found.oldest_due)
+    metrics.PENDING_AGE.set(found.oldest_pending)
 
 
 def purge_dead_services(database: Database, silent_for: float) -> None:
@@ -125,5 +151,8 @@ def report_certificates(database: Database, buffer: float) -> None:
     """Name the amphorae whose certificate expires within ``buffer`` seconds. Raises the database's errors."""
     with database.read() as conn:
         near = purge.certificates_near_expiry(conn, buffer)
+        first = purge.first_certificate_expiry(conn)
+    metrics.CERTIFICATES.set(len(near))
+    metrics.FIRST_EXPIRY.set(first.replace(tzinfo=UTC).timestamp() if first else 0.0)
     if near:
         LOG.warning("Certificates of these amphorae expire soon, fail them over: %s", ", ".join(near))

@@ -66,6 +66,10 @@ class Configured(Row):
     deleted_generation: int | None = None
 
 
+OUR_PROVIDERS = frozenset({"amphora", "octavia"})
+"""Both names of the one provider whose load balancers workers converge (octavia.conf knows both)."""
+
+
 @dataclass(kw_only=True)
 class LoadBalancer(Configured):
     """A load balancer: a VIP and what the loop knows of it.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import schema
@@ -128,3 +128,10 @@ def certificates_near_expiry(conn: Connection, buffer: float) -> list[str]:
             )
         ).scalars()
     )
+
+
+def first_certificate_expiry(conn: Connection) -> datetime | None:
+    """When the first certificate of an amphora in use expires, UTC; None where there is none."""
+    in_use = _amphora.status == AmphoraStatus.ALLOCATED
+    first: datetime | None = conn.execute(select(func.min(_amphora.cert_expiration)).where(in_use)).scalar_one()
+    return first

@@ -20,7 +20,7 @@ from tavia.amphora.client import AgentClient
 from tavia.amphora.noop import NoopAgentClient
 from tavia.bus.wake import Wakeups
 from tavia.config.controller_worker import AMPHORA_NOOP
-from tavia.model.resources import Amphora
+from tavia.model.resources import OUR_PROVIDERS, Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.pki import Authority
 from tavia.process.lifetime import serve
@@ -65,10 +65,6 @@ def build(conf: cfg.ConfigOpts) -> Loop:
         poll_interval=conf.tavia.poll_interval,
         max_workers=conf.tavia.max_workers,
     )
-
-
-OUR_PROVIDERS = frozenset({"amphora", "octavia"})
-"""Both names of the one provider whose load balancers workers converge (octavia.conf knows both)."""
 
 
 KEPT_CLIENTS = 256
