@@ -24,19 +24,22 @@ class Cut(Enum):
 
 
 class Wire:
-    """A TCP proxy in front of a server. ``cuts`` are taken from the front, one for each COMMIT that has something."""
+    """A TCP proxy in front of a server. ``cuts`` are taken from the front, one for each COMMIT that has something.
+
+    New connections go to ``server``, which a test may exchange.
+    """
 
     def __init__(self, server: MariaDb) -> None:
         self.cuts: list[Cut] = []
         self.done: list[Cut] = []
-        self._server = server
+        self.server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def through(self, url: str) -> str:
         """The same database, by this way."""
-        return self._server.url(name_of(url)).replace(f":{self._server.port}/", f":{self.port}/")
+        return self.server.url(name_of(url)).replace(f":{self.server.port}/", f":{self.port}/")
 
     def close(self) -> None:
         self._listener.close()
@@ -48,7 +51,7 @@ class Wire:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        server = socket.create_connection(("127.0.0.1", self._server.port))
+        server = socket.create_connection(("127.0.0.1", self.server.port))
         with client, server, selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
             selector.register(client, selectors.EVENT_READ, server)
             selector.register(server, selectors.EVENT_READ, client)

@@ -19,7 +19,7 @@ from tavia.api.kinds import LOADBALANCER
 from tavia.bus.wake import wake_workers
 from tavia.model.resources import Listener, Pool
 from tavia.model.statuses import ProvisioningStatus
-from tavia.store import intents, reading
+from tavia.store import intents, once, reading
 from tavia.store.database import Database
 
 T = TypeVar("T")
@@ -44,7 +44,12 @@ class Changes:
 
     def create(self, work: Callable[[Connection], T]) -> T:
         """Accept a new load balancer."""
-        return self._accept(work)
+
+        def transaction(conn: Connection) -> T:
+            once.refuse_second_run(conn)  # before any check that would find what an earlier run has made
+            return work(conn)
+
+        return self._accept(transaction)
 
     def change_below(self, loadbalancer_id: str, work: Work[T]) -> T:
         """Accept a change of a child of a load balancer."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from tavia.api.errors import ApiError
 from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
-from tavia.store import reading
+from tavia.store import reading, turns
 
 _NAMES: dict[type[Configured], tuple[str, str]] = {
     LoadBalancer: ("load_balancer", "Load Balancer"),
@@ -23,8 +23,12 @@ _NAMES: dict[type[Configured], tuple[str, str]] = {
 
 def check(conn: Connection, conf: cfg.ConfigOpts, project_id: str, added: Iterable[Configured]) -> None:
     """Refuse rows that would take the project over a limit. Call it before they are inserted. Raises ApiError."""
-    for resource, number in Counter(type(row) for row in added).items():
-        option, title = _NAMES[resource]
-        limit = conf.quotas[f"default_{option}_quota"]
+    limited = {
+        resource: (number, conf.quotas[f"default_{_NAMES[resource][0]}_quota"])
+        for resource, number in Counter(type(row) for row in added).items()
+    }
+    if any(limit >= 0 for _, limit in limited.values()):
+        turns.take(conn, f"quota of {project_id}")
+    for resource, (number, limit) in limited.items():
         if limit >= 0 and reading.count(conn, resource, project_id) + number > limit:
-            raise ApiError(403, f"Quota has been met for resources: {title}")
+            raise ApiError(403, f"Quota has been met for resources: {_NAMES[resource][1]}")

@@ -23,7 +23,7 @@ from tavia.api.views import status_tree, view
 from tavia.api.vips import Vip
 from tavia.model.resources import Listener, LoadBalancer, Pool
 from tavia.model.statuses import Topology
-from tavia.store import convergence, intents, reading
+from tavia.store import convergence, intents, reading, turns
 from tavia.store.rows import utcnow
 
 AMPHORA_PROVIDERS = frozenset({"amphora", "octavia"})
@@ -78,6 +78,8 @@ class LoadBalancers(Writer):
         )
 
     def _insert(self, conn: Connection, row: LoadBalancer, graph: Graph) -> None:
+        if not row.vip_port_ours:
+            turns.take(conn, f"VIP port {row.vip_port_id}")
         if not row.vip_port_ours and reading.vip_port_in_use(conn, str(row.vip_port_id)):
             raise ApiError(409, f"VIP address already in use: port {row.vip_port_id} is a load balancer's")
         quotas.check(conn, self.backend.conf, row.project_id, [row, *graph.rows])
