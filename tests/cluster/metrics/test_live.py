@@ -5,65 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import urllib3
-from controllers import ADDRESS, Controllers, controllers, free_port
+from controllers import ADDRESS, Controllers, controllers
 from instance import eventually
-from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
-
-SERVICES = ("tavia-api", "tavia-worker", "tavia-health-manager", "tavia-housekeeping")
-
-
-def metrics_ports() -> dict[str, int]:
-    return {service: free_port(socket.SOCK_STREAM) for service in SERVICES}
-
-
-def options(ports: Mapping[str, int]) -> dict[str, str]:
-    return {f"{name.removeprefix('tavia-').replace('-', '_')}_metrics_port": str(port) for name, port in ports.items()}
-
-
-def scrape(port: int) -> dict[str, Metric]:
-    answer = urllib3.request("GET", f"http://{ADDRESS}:{port}/metrics", retries=False, timeout=5.0)
-    assert answer.status == 200
-    return {family.name: family for family in text_string_to_metric_families(answer.data.decode())}
-
-
-def total(family: Metric, name: str, **labels: str) -> float:
-    """The sum of a family's samples of this name with these labels."""
-    return sum(s.value for s in family.samples if s.name == name and labels.items() <= s.labels.items())
-
-
-@pytest.fixture(scope="module")
-def ports() -> dict[str, int]:
-    return metrics_ports()
-
-
-@pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory, ports: Mapping[str, int]) -> Iterator[Controllers]:
-    directory = tmp_path_factory.mktemp("stand")
-    with controllers(
-        directory,
-        f"sqlite:///{directory / 'tavia.sqlite'}",
-        health_managers=1,
-        housekeepers=1,
-        settings={"tavia": options(ports)},
-    ) as made:
-        loadbalancer_id = made.create_tree()["id"]
-        made.await_active(loadbalancer_id)
-        yield made
+from scraping import SERVICES, Ports, metrics_ports, options, scrape, total
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_says_its_release(stand: Controllers, ports: Mapping[str, int], service: str) -> None:
+def test_every_service_says_its_release(stand: Controllers, ports: Ports, service: str) -> None:
     build = scrape(ports[service])["tavia_build_info"].samples
     assert [(s.labels["service"], s.value) for s in build] == [(service, 1.0)]
 
 
-def test_requests_are_counted_by_route_and_never_by_path(stand: Controllers, ports: Mapping[str, int]) -> None:
+def test_requests_are_counted_by_route_and_never_by_path(stand: Controllers, ports: Ports) -> None:
     def shown() -> float:
         family = scrape(ports["tavia-api"])["tavia_api_requests"]
         route = {"route": "/v2/lbaas/loadbalancers/{loadbalancer_id}", "method": "GET", "status": "404"}
@@ -78,7 +35,7 @@ def test_requests_are_counted_by_route_and_never_by_path(stand: Controllers, por
         assert not any("5f8a9c56" in value for s in family.samples for value in s.labels.values())
 
 
-def test_what_the_apis_processes_count_adds_up(stand: Controllers, ports: Mapping[str, int]) -> None:
+def test_what_the_apis_processes_count_adds_up(stand: Controllers, ports: Ports) -> None:
     def answered() -> float:
         family = scrape(ports["tavia-api"])["tavia_api_requests"]
         return total(family, "tavia_api_requests_total", route="/v2/lbaas/pools", method="GET", status="200")
@@ -92,7 +49,7 @@ def test_what_the_apis_processes_count_adds_up(stand: Controllers, ports: Mappin
     assert [(s.labels, s.value) for s in progress.samples] == [({}, 0.0)]
 
 
-def test_a_process_of_the_api_that_dies_takes_no_count_with_it(stand: Controllers, ports: Mapping[str, int]) -> None:
+def test_a_process_of_the_api_that_dies_takes_no_count_with_it(stand: Controllers, ports: Ports) -> None:
     api = stand.named("tavia-api")[0]
     children = Path(f"/proc/{api.pid}/task/{api.pid}/children")
 
@@ -105,7 +62,7 @@ def test_a_process_of_the_api_that_dies_takes_no_count_with_it(stand: Controller
     assert counted() == before > 0
 
 
-def test_the_worker_counts_what_it_did(stand: Controllers, ports: Mapping[str, int]) -> None:
+def test_the_worker_counts_what_it_did(stand: Controllers, ports: Ports) -> None:
     found = scrape(ports["tavia-worker"])
     assert total(found["tavia_change_seconds"], "tavia_change_seconds_count", what="create") == 1
     assert total(found["tavia_step_seconds"], "tavia_step_seconds_count", step="push-bundle", outcome="done") >= 1
