@@ -98,7 +98,7 @@ class Api:
         generation = self.generation(loadbalancer_id)
 
         def commit(conn: Any) -> None:
-            convergence.commit_children(conn, loadbalancer_id, generation, {}, {})
+            convergence.commit_children(conn, convergence.read_tree(conn, loadbalancer_id), {}, {})
             convergence.commit_converged(conn, loadbalancer_id, generation)
 
         self.database.write(commit)

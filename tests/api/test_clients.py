@@ -72,7 +72,7 @@ def _converge(conn: SqlConnection) -> None:
         if row["deleted_generation"] is not None:
             convergence.commit_deleted(conn, row["id"])
         else:
-            convergence.commit_children(conn, row["id"], row["generation"], {}, {})
+            convergence.commit_children(conn, convergence.read_tree(conn, row["id"]), {}, {})
             convergence.commit_converged(conn, row["id"], row["generation"])
 
 

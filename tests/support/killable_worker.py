@@ -26,8 +26,9 @@ from tavia.cloud.local import linux
 from tavia.cloud.local.instance import NETNS_DIR
 from tavia.store import leases, schema
 from tavia.worker import service
-from tavia.worker.convergence import Controller, converge
+from tavia.worker.convergence import Controller
 from tavia.worker.loop import Loop
+from tavia.worker.rounds import converge
 
 When = Literal["before", "after", "stopped before"]
 CHANGING = (
@@ -120,10 +121,6 @@ def _has_work(controller: Controller, loadbalancer_id: str) -> bool:
 
 
 def _converge(controller: Controller, loadbalancer_id: str) -> None:
-    taken = time.monotonic()
-    lease = controller.database.write(
-        lambda conn: leases.take(conn, loadbalancer_id, "the worker that dies", controller.keeper.ttl)
-    )
-    if lease:
-        controller.keeper.hold(lease, taken)
-        converge(controller, lease)
+    with controller.database.read() as conn:
+        last = leases.seen(conn, loadbalancer_id)
+    converge(controller, last, "the worker that dies")

@@ -43,9 +43,11 @@ from tavia.store import convergence as store
 from tavia.store import intents, leases, migrate, schema
 from tavia.store.database import Database
 from tavia.store.engine import default_options
+from tavia.store.leases import Lease
 from tavia.store.rows import utcnow
-from tavia.worker.convergence import Controller, converge
+from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.rounds import converge
 from tavia.worker.steps import BootOptions, Steps
 
 T = TypeVar("T")
@@ -418,18 +420,20 @@ class World:
         controller = self.controller()
         try:
             for _ in range(passes):
-                if loadbalancer.id not in self.due():
+                free = next((lease for lease in self.due() if lease.loadbalancer_id == loadbalancer.id), None)
+                if free is None:
                     return
-                lease = controller.database.write(lambda conn: leases.take(conn, loadbalancer.id, owner, 30.0))
-                assert lease
-                controller.keeper.hold(lease, float("inf"))
-                converge(controller, lease)
+                converge(controller, free, owner)
         finally:
             controller.keeper.stop()
 
-    def due(self) -> list[str]:
+    def take(self, loadbalancer_id: str, owner: str, ttl: float = 30.0) -> Lease | None:
+        """Take a lease as it stands; None where someone holds it."""
+        return take(self.database, loadbalancer_id, owner, ttl)
+
+    def due(self) -> list[Lease]:
         with self.database.read() as conn:
-            return [due.id for due in store.due(conn, ["amphora"], 10)]
+            return store.due(conn, ["amphora"], 10)
 
     def look_again(self, loadbalancer: LoadBalancer) -> None:
         """Let a stored time come: a retry, a wait."""
@@ -445,6 +449,11 @@ class World:
     def tree(self, loadbalancer: LoadBalancer) -> Tree:
         with self.database.read() as conn:
             return store.read_tree(conn, loadbalancer.id)
+
+
+def take(database: Database, loadbalancer_id: str, owner: str, ttl: float = 30.0) -> Lease | None:
+    """Take a lease as it stands; None where someone holds it."""
+    return database.write(lambda conn: leases.take(conn, leases.seen(conn, loadbalancer_id), owner, ttl))
 
 
 def later(held: Fence, epochs: int) -> Fence:

@@ -6,11 +6,26 @@ a change accepted meanwhile stays PENDING until its own generation is applied.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Fault
@@ -18,13 +33,11 @@ from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, Provis
 from tavia.model.tree import Tree
 from tavia.store import schema
 from tavia.store.clock import now
+from tavia.store.leases import Lease
 from tavia.store.rows import from_row, to_row, utcnow
 
 _lb = schema.load_balancer.c
 _amphora = schema.amphora.c
-
-CHILDREN_FIRST: tuple[type[Configured], ...] = (Member, HealthMonitor, Listener, Pool)
-"""The order in which rows can be deleted: none is referenced by a later one."""
 
 R = TypeVar("R")
 
@@ -37,90 +50,132 @@ IS_DUE = and_(
 """A generation that no worker attempted yet, or a stored time that has come (a wait, a retry); the lease is free."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A load balancer to converge. ``abandoned``: its lease ran out while somebody owned it."""
+def due(conn: Connection, providers: Collection[str], limit: int) -> list[Lease]:
+    """The free leases of some load balancers of these providers that want convergence, in random order.
 
-    id: str
-    abandoned: bool
-
-
-def due(conn: Connection, providers: Collection[str], limit: int) -> list[Due]:
-    """Some load balancers of these providers that want convergence and whose lease is free, in random order."""
+    One that somebody owns was not given back: it ran out.
+    """
     lease = schema.lease.c
     rows = conn.execute(
-        select(_lb.id, lease.owner)
+        select(_lb.id, lease.owner, lease.epoch)
         .join(schema.lease, lease.loadbalancer_id == _lb.id)
         .where(_lb.provider.in_(providers), IS_DUE)
         .order_by(func.random())
         .limit(limit)
     )
-    return [Due(row.id, abandoned=row.owner != "") for row in rows]
+    return [Lease(*row) for row in rows]
 
 
-def waited(conn: Connection, loadbalancer_id: str) -> float | None:
-    """Seconds from acceptance to now, where nothing is PENDING any more; read right after a commit."""
-    row = conn.execute(
-        select(_lb.provisioning_status, (now() - _lb.pending_since).label("seconds")).where(_lb.id == loadbalancer_id)
-    ).one()
-    return None if row.provisioning_status in PENDING or row.seconds is None else float(row.seconds)
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an amphora last said: ``ago`` in seconds."""
+
+    ago: float
+    vrrp_state: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A load balancer at one moment. ``heard`` holds the last heartbeat of each amphora that ever sent one, by its id.
+
+    ``pending_for`` is seconds since the acceptance of the first change that is (or was last) pending.
+    """
+
+    tree: Tree
+    heard: Mapping[str, Heard]
+    pending_for: float | None
 
 
 def read_tree(conn: Connection, loadbalancer_id: str) -> Tree:
     """The load balancer with all its rows, oldest first; amphorae without the ones that are gone for good."""
+    return observe(conn, loadbalancer_id).tree
 
-    def rows(resource: type[R], *conditions: Any) -> tuple[R, ...]:
+
+def observe(conn: Connection, loadbalancer_id: str) -> Observed:
+    """The tree as :func:`read_tree`, and how its amphorae and tenants do."""
+
+    def rows(resource: type[R]) -> tuple[R, ...]:
         table = schema.TABLES[resource]
-        statement = select(table).where(table.c.loadbalancer_id == loadbalancer_id, *conditions)
+        statement = select(table).where(table.c.loadbalancer_id == loadbalancer_id)
         found = conn.execute(statement.order_by(table.c.created_at, table.c.id)).mappings()
         return tuple(from_row(resource, row) for row in found)
 
-    loadbalancer = conn.execute(select(schema.load_balancer).where(_lb.id == loadbalancer_id)).mappings().one()
-    return Tree(
+    pending_for = (now() - _lb.pending_since).label("pending_for")
+    loadbalancer = (
+        conn.execute(select(schema.load_balancer, pending_for).where(_lb.id == loadbalancer_id)).mappings().one()
+    )
+    amphorae = _amphorae(conn, loadbalancer_id)
+    tree = Tree(
         loadbalancer=from_row(LoadBalancer, loadbalancer),
         listeners=rows(Listener),
         pools=rows(Pool),
         members=rows(Member),
         healthmonitors=rows(HealthMonitor),
-        amphorae=rows(Amphora, _amphora.status != AmphoraStatus.DELETED),
+        amphorae=tuple(from_row(Amphora, row) for row in amphorae),
+    )
+    heard = {row["id"]: Heard(row["ago"], row["vrrp_state"]) for row in amphorae if row["ago"] is not None}
+    return Observed(tree=tree, heard=heard, pending_for=loadbalancer["pending_for"])
+
+
+def _amphorae(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
+    health = schema.amphora_health
+    return (
+        conn.execute(
+            select(schema.amphora, (now() - health.c.last_update).label("ago"), health.c.vrrp_state)
+            .outerjoin(health, health.c.amphora_id == _amphora.id)
+            .where(_amphora.loadbalancer_id == loadbalancer_id, _amphora.status != AmphoraStatus.DELETED)
+            .order_by(_amphora.created_at, _amphora.id)
+        )
+        .mappings()
+        .all()
     )
 
 
 def commit_children(
-    conn: Connection,
-    loadbalancer_id: str,
-    generation: int,
-    refused: Mapping[str, Fault],
-    applied_forms: Mapping[str, dict[str, Any]],
+    conn: Connection, tree: Tree, refused: Mapping[str, Fault], applied_forms: Mapping[str, dict[str, Any]]
 ) -> None:
-    """What changed at or before ``generation`` is ACTIVE, what was deleted goes, what HAProxy refused is ERROR.
+    """What changed at or before the tree's generation is ACTIVE, what was deleted goes, what HAProxy refused is ERROR.
 
     ``refused`` maps ids to why; ``applied_forms`` maps ids of listeners and pools to the form that now runs.
+
+    The tree only tells which tables need a statement: a row that changed at or before its generation, and not since,
+    is in it as it still is.
     """
-    for resource in CHILDREN_FIRST:
+    loadbalancer_id, generation = tree.loadbalancer.id, tree.generation
+    for resource, rows in _children_first(tree):
         table = schema.TABLES[resource]
         mine = and_(table.c.loadbalancer_id == loadbalancer_id, table.c.changed_generation <= generation)
-        conn.execute(delete(table).where(mine, table.c.deleted_generation <= generation))
-        values: dict[str, Any] = {"provisioning_status": ProvisioningStatus.ACTIVE, "fault": None}
-        if resource is HealthMonitor:
-            values["operating_status"] = case(
-                (table.c.admin_state_up, OperatingStatus.ONLINE), else_=OperatingStatus.OFFLINE
-            )
-        pending = table.c.provisioning_status.in_((*PENDING, ProvisioningStatus.ERROR))
-        conn.execute(
-            update(table)
-            .where(mine, pending, table.c.deleted_generation.is_(None), table.c.id.not_in(refused))
-            .values(values)
+        runs = [mine, table.c.id.not_in(refused)] if refused else [mine]
+        if any(row.deleted_generation is not None for row in rows):
+            conn.execute(delete(table).where(mine, table.c.deleted_generation <= generation))
+        wanted = [row for row in rows if row.deleted_generation is None]
+        forms = {row.id: applied_forms[row.id] for row in wanted if row.id in applied_forms}
+        if forms or any(row.provisioning_status is not ProvisioningStatus.ACTIVE for row in wanted):
+            _activate(conn, table, and_(*runs), forms)
+        for row in wanted:
+            if row.id in refused:
+                error = {"provisioning_status": ProvisioningStatus.ERROR, "fault": asdict(refused[row.id])}
+                conn.execute(update(table).where(mine, table.c.id == row.id).values(error))
+
+
+def _children_first(tree: Tree) -> tuple[tuple[type[Configured], Sequence[Configured]], ...]:
+    """In the order in which rows can be deleted: none is referenced by a later one."""
+    return (Member, tree.members), (HealthMonitor, tree.healthmonitors), (Listener, tree.listeners), (Pool, tree.pools)
+
+
+def _activate(conn: Connection, table: Table, mine: ColumnElement[bool], forms: Mapping[str, dict[str, Any]]) -> None:
+    """What is pending, or failed before, runs; of listeners and pools, in these forms."""
+    values: dict[str, Any] = {"provisioning_status": ProvisioningStatus.ACTIVE, "fault": None}
+    if table is schema.health_monitor:
+        values["operating_status"] = case(
+            (table.c.admin_state_up, OperatingStatus.ONLINE), else_=OperatingStatus.OFFLINE
         )
-        for row_id, fault in refused.items():
-            conn.execute(
-                update(table)
-                .where(mine, table.c.id == row_id)
-                .values(provisioning_status=ProvisioningStatus.ERROR, fault=asdict(fault))
-            )
-        if resource in (Listener, Pool):
-            for row_id, form in applied_forms.items():
-                conn.execute(update(table).where(mine, table.c.id == row_id).values(applied_form=form))
+    to_change = [table.c.provisioning_status.in_((*PENDING, ProvisioningStatus.ERROR))]
+    if forms:
+        known = {row_id: literal(form, table.c.applied_form.type) for row_id, form in forms.items()}
+        values["applied_form"] = case(known, value=table.c.id, else_=table.c.applied_form)
+        to_change.append(table.c.id.in_(forms))
+    conn.execute(update(table).where(mine, or_(*to_change), table.c.deleted_generation.is_(None)).values(values))
 
 
 def commit_converged(
@@ -130,25 +185,28 @@ def commit_converged(
     fault: Fault | None = None,
     again_in: float | None = None,
     seen_due_at: float | None = None,
-) -> None:
-    """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile.
+) -> bool:
+    """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile; returns whether.
 
     Where half of it could not be reached, ``fault`` says so, and it is looked at again in ``again_in`` seconds.
     ``seen_due_at`` is the ``due_at`` that was read with the amphorae: one set since then is kept.
     """
-    is_last = and_(_lb.generation == generation, _lb.deleted_generation.is_(None))
-    conn.execute(
-        update(schema.load_balancer)
-        .where(_lb.id == loadbalancer_id)
-        .values(
-            observed_generation=generation,
-            attempted_generation=generation,
-            provisioning_status=case((is_last, ProvisioningStatus.ACTIVE), else_=_lb.provisioning_status),
-            fault=asdict(fault) if fault else None,
-            due_at=_unless_set_since(seen_due_at, now() + again_in if again_in is not None else null()),
-            failing_since=None,
+    values = {
+        "observed_generation": generation,
+        "attempted_generation": generation,
+        "fault": asdict(fault) if fault else None,
+        "due_at": _unless_set_since(seen_due_at, now() + again_in if again_in is not None else null()),
+        "failing_since": None,
+    }
+    mine = update(schema.load_balancer).where(_lb.id == loadbalancer_id)
+    active = conn.execute(
+        mine.where(_lb.generation == generation, _lb.deleted_generation.is_(None)).values(
+            **values, provisioning_status=ProvisioningStatus.ACTIVE
         )
     )
+    if not active.rowcount:
+        conn.execute(mine.values(values))
+    return not active.rowcount
 
 
 def _unless_set_since(seen_due_at: float | None, due_at: Any) -> Any:
@@ -210,12 +268,8 @@ def commit_deleted(conn: Connection, loadbalancer_id: str, seen_due_at: float | 
 
     ``seen_due_at`` as in :func:`commit_converged`.
     """
-    for resource in CHILDREN_FIRST:
-        table = schema.TABLES[resource]
+    for table in (schema.member, schema.health_monitor, schema.listener, schema.pool, schema.listener_statistics):
         conn.execute(delete(table).where(table.c.loadbalancer_id == loadbalancer_id))
-    conn.execute(
-        delete(schema.listener_statistics).where(schema.listener_statistics.c.loadbalancer_id == loadbalancer_id)
-    )
     conn.execute(
         update(schema.load_balancer)
         .where(_lb.id == loadbalancer_id)
@@ -232,30 +286,20 @@ def commit_deleted(conn: Connection, loadbalancer_id: str, seen_due_at: float | 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What an amphora last said: ``ago`` in seconds."""
-
-    ago: float
-    vrrp_state: str | None
-
-
-def last_heard(conn: Connection, loadbalancer_id: str) -> dict[str, Heard]:
-    """The last heartbeats of a load balancer's amphorae, by amphora id; none for one that never sent any."""
-    health = schema.amphora_health.c
-    rows = conn.execute(
-        select(health.amphora_id, (now() - health.last_update).label("ago"), health.vrrp_state)
-        .join(schema.amphora, _amphora.id == health.amphora_id)
-        .where(_amphora.loadbalancer_id == loadbalancer_id)
-    )
-    return {row.amphora_id: Heard(row.ago, row.vrrp_state) for row in rows}
-
-
 def add_amphora(conn: Connection, amphora: Amphora) -> None:
     """Insert an amphora's row: before anything is made for it."""
     conn.execute(insert(schema.amphora).values(to_row(amphora)))
 
 
-def change_amphora(conn: Connection, amphora_id: str, **values: Any) -> None:
-    """Record what became of an amphora."""
-    conn.execute(update(schema.amphora).where(_amphora.id == amphora_id).values(updated_at=utcnow(), **values))
+def change_amphora(conn: Connection, amphora: Amphora, values: Mapping[str, Any], *, boots: bool) -> None:
+    """Record what became of an amphora, as it was when it was read; ``boots`` says that its boot begins now.
+
+    An ``applied_hash`` that someone took back since then (asking for another push) stays so.
+    """
+    changes = dict(values)
+    if "applied_hash" in changes:
+        is_as_read = _amphora.applied_hash.is_not_distinct_from(amphora.applied_hash)
+        changes["applied_hash"] = case((is_as_read, changes["applied_hash"]), else_=_amphora.applied_hash)
+    if boots:
+        changes["boot_started_at"] = now()
+    conn.execute(update(schema.amphora).where(_amphora.id == amphora.id).values(updated_at=utcnow(), **changes))

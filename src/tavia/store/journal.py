@@ -31,8 +31,7 @@ class StepRecord:
 
 
 def open_operation(conn: Connection, *, loadbalancer_id: str, what: str, generation: int, epoch: int, host: str) -> str:
-    """Begin an operation; one still marked running on the load balancer belonged to a worker that is gone."""
-    mark_lost(conn, loadbalancer_id)
+    """Begin an operation."""
     operation_id = str(uuid.uuid4())
     conn.execute(
         insert(schema.operation).values(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
@@ -28,27 +28,34 @@ class LeaseLost(SeamError):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to converge one load balancer, under one epoch."""
+    """The right to converge one load balancer, under one epoch. Nobody owns one that was given back."""
 
     loadbalancer_id: str
     owner: str
     epoch: int
 
 
-def take(conn: Connection, loadbalancer_id: str, owner: str, ttl: float) -> Lease | None:
-    """Take a lease that is free or run out, for ``ttl`` seconds; None when someone holds it.
+def seen(conn: Connection, loadbalancer_id: str) -> Lease:
+    """The lease as it stands, whether or not someone holds it."""
+    row = conn.execute(select(_lease.owner, _lease.epoch).where(_lease.loadbalancer_id == loadbalancer_id)).one()
+    return Lease(loadbalancer_id, row.owner, row.epoch)
 
-    ``owner`` is a nonce of this very attempt: a lease that it holds was taken by an earlier run of this transaction.
+
+def take(conn: Connection, last: Lease, owner: str, ttl: float) -> Lease | None:
+    """Take a lease for ``ttl`` seconds that is free or run out, and was not taken since it was ``last`` seen; or None.
+
+    So whoever comes with an old list does nothing that another worker has done meanwhile. ``owner`` is a nonce of
+    this very attempt: a lease that it holds was taken by an earlier run of this transaction.
     """
+    epoch = last.epoch + 1
+    is_free = and_(_lease.epoch == last.epoch, _lease.until <= now())
+    is_ours = and_(_lease.epoch == epoch, _lease.owner == owner)
     taken = conn.execute(
         update(schema.lease)
-        .where(_lease.loadbalancer_id == loadbalancer_id, or_(_lease.until <= now(), _lease.owner == owner))
-        .values(owner=owner, epoch=_lease.epoch + 1, until=now() + ttl)
+        .where(_lease.loadbalancer_id == last.loadbalancer_id, or_(is_free, is_ours))
+        .values(owner=owner, epoch=epoch, until=now() + ttl)
     )
-    if not taken.rowcount:
-        return None
-    epoch = conn.execute(select(_lease.epoch).where(_lease.loadbalancer_id == loadbalancer_id)).scalar_one()
-    return Lease(loadbalancer_id, owner, epoch)
+    return Lease(last.loadbalancer_id, owner, epoch) if taken.rowcount else None
 
 
 def renew(conn: Connection, lease: Lease, ttl: float) -> None:
@@ -61,14 +68,26 @@ def touch(conn: Connection, lease: Lease, ttl: float) -> str:
 
     Returns the lease's ``written`` from now on.
     """
+    return _fence(conn, lease, until=now() + ttl)
+
+
+def release(conn: Connection, lease: Lease) -> str:
+    """Begin the last fenced transaction, which gives the lease back; otherwise as :func:`touch`.
+
+    Nobody owns it then: a renewal that was under way comes too late.
+    """
+    return _fence(conn, lease, owner="", until=0.0)
+
+
+def _fence(conn: Connection, lease: Lease, **values: Any) -> str:
     run = run_of(conn)
     if not run.is_sure:
-        found = select(_lease.written).where(*_held(lease)).with_for_update()
+        found = select(_lease.written).where(_lease.loadbalancer_id == lease.loadbalancer_id).with_for_update()
         transaction, _, number = (conn.execute(found).scalar_one_or_none() or "").rpartition(".")
         if transaction == run.transaction:
             raise CommittedBefore(int(number))
     written = f"{run.transaction}.{run.number}"
-    _touch(conn, lease, until=now() + ttl, written=written)
+    _touch(conn, lease, written=written, **values)
     return written
 
 
@@ -76,11 +95,6 @@ def _touch(conn: Connection, lease: Lease, **values: Any) -> None:
     touched = conn.execute(update(schema.lease).where(*_held(lease)).values(values))
     if not touched.rowcount:
         raise LeaseLost(lease.loadbalancer_id)
-
-
-def release(conn: Connection, lease: Lease) -> None:
-    """Give it back, if it is still ours. Nobody owns it then: a renewal that was under way comes too late."""
-    conn.execute(update(schema.lease).where(*_held(lease)).values(owner="", until=0.0))
 
 
 def raise_epoch(conn: Connection, lease: Lease, held_by_agents: int) -> Lease:

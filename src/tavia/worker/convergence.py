@@ -1,7 +1,10 @@
-"""One load balancer, from the taken lease until it is given back: read, plan, act, record, commit.
+"""One load balancer at one generation, from the lease that is taken until it is given back: plan, act, record, commit.
 
 All that is written here is fenced: the first statement of each transaction touches the lease, and one that finds it
 taken over writes nothing (:class:`~tavia.store.leases.LeaseLost` ends the convergence without a trace).
+
+There is one transaction before each effect and one at the end, and the tree is read when the lease is taken. What a
+step leaves behind is written with what comes next: a worker that dies in between has died between effect and row.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -31,6 +34,7 @@ from tavia.model.tree import Tree
 from tavia.render import RenderSettings, VipNetwork, render_bundle
 from tavia.store import convergence as store
 from tavia.store import journal, leases
+from tavia.store.convergence import Observed
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
 from tavia.worker.faults import fault_of
@@ -51,21 +55,19 @@ from tavia.worker.plan import (
     plan,
     serving,
 )
+from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
 from tavia.worker.retries import retry
-from tavia.worker.steps import BootFailed, Record, Steps
+from tavia.worker.steps import BootFailed, Steps
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
-ROUNDS = 5
-"""Generations that one convergence applies before another load balancer gets the thread."""
+FRESH = 2.0
+"""Seconds for which a tree that was read is planned from; what others write meanwhile is for the next round."""
 BOOT_POLL = 1.0
 UNREACHED_AGAIN = 5.0
 """Seconds until a booting amphora, or one that could not be reached, is looked at again."""
-
-UNRECORDED_AGAIN = 1.0
-"""Seconds for which a load balancer is left alone whose failure the database did not take."""
 
 
 class Stopping(Exception):
@@ -90,74 +92,51 @@ class Controller:
     stopping: threading.Event
 
 
-def converge(controller: Controller, lease: Lease) -> None:
-    """Converge the load balancer of a lease just taken, and give the lease back. Raises nothing."""
-    run = Convergence(controller, lease)
-    try:
-        run.run()
-    except LeaseLost as lost:
-        LOG.warning("%s", lost)
-        run.outcome = "lost"
-        metrics.LOST.inc()
-        return
-    except Exception:
-        LOG.exception("load balancer %s: the convergence could not even record its failure", lease.loadbalancer_id)
-        controller.stopping.wait(UNRECORDED_AGAIN)
-    finally:
-        metrics.CONVERGENCES.labels(run.what, run.outcome).inc()
-        controller.keeper.drop(run.lease)
-    _release(controller, run.lease)
-
-
-def _release(controller: Controller, lease: Lease) -> None:
-    try:
-        controller.database.write(lambda conn: leases.release(conn, lease))
-    except Exception:
-        LOG.exception("load balancer %s: its lease runs out by itself", lease.loadbalancer_id)
+def _nothing(_conn: Connection) -> Any:
+    """No work of its own."""
 
 
 class Convergence:
-    """The state of one convergence."""
+    """The state of one convergence. ``after_a_loss``: the last holder of the lease did not give it back."""
 
-    def __init__(self, controller: Controller, lease: Lease) -> None:
+    def __init__(self, controller: Controller, lease: Lease, observed: Observed, *, after_a_loss: bool) -> None:
         self.controller = controller
         self.lease = lease
         self.facts = Facts()
         self.refusals = Refusals()
-        self.what, self.outcome = "none", "failed"
+        self.what, self.outcome = _what(observed.tree), "failed"
         self._serial = 0
         self._operation = ""
-        self._tree: Tree
+        self._is_journalled = False
+        self._after_a_loss = after_a_loss
+        self._unwritten: list[Callable[[Connection], None]] = []
+        self._tree = observed.tree
         self._vip_network: VipNetwork | None = None
+        self._take_in(observed)
 
-    def run(self) -> None:
-        """Until nothing is left to do now. Raises LeaseLost; other failures are committed."""
-        self._tree = self._read()
-        self.what = _what(self._tree)
-        self._operation = self._write(self._open_operation)
+    def run(self) -> bool:
+        """Until nothing is left to do now; whether more was accepted meanwhile.
+
+        Raises LeaseLost; other failures are committed.
+        """
         try:
-            state = self._work()
+            return self._work()
         except LeaseLost:
             raise
         except Stopping:
-            self._close("handed-over")
+            self._end("handed-over")
         except SeamError as failure:
             self._fail(failure)
         except Exception as error:
             self._fail(_unforeseen(self.lease, error))
-        else:
-            self._close(state)
+        return False
 
-    def _close(self, state: str) -> None:
-        self._write(lambda conn: journal.close_operation(conn, self._operation, state))
-        self.outcome = state
-
-    def _work(self) -> str:
-        rounds = 0
+    def _work(self) -> bool:
         while True:
             if self.controller.stopping.is_set():
                 raise Stopping
-            self._tree = self._look()
+            if time.monotonic() - self._read_at > FRESH:
+                self._look()
             bundles = self._bundles()
             answer = plan(self._tree, self.facts, {key: bundle.hash for key, bundle in bundles.items()})
             match answer:
@@ -166,50 +145,40 @@ class Convergence:
                 case Commit():
                     self._commit_applied()
                 case Converged(missed):
-                    self._commit_converged(missed)
-                    rounds += 1
-                    if rounds == ROUNDS or not self._changed_meanwhile():
-                        return "done"
+                    return self._commit_converged(missed)
                 case Failed(failure):
                     raise failure
                 case Wait():
-                    return self._wait()
+                    self._commit_wait()
+                    return False
                 case Removed():
-                    return self._end()
-
-    def _wait(self) -> str:
-        tree = self._tree
-        self._write(lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, BOOT_POLL))
-        return "waiting"
-
-    def _end(self) -> str:
-        gone = self._tree.loadbalancer
-        self._commit(lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
-        return "done"
+                    self._commit_removed()
+                    return False
 
     # reading and rendering
 
-    def _look(self) -> Tree:
-        """What to plan from. What is accepted once this generation was pushed is for the next round.
+    def _look(self) -> None:
+        """Read again what to plan from. What is accepted once this generation was pushed is for the next round.
 
         Otherwise every push of a burst would be outdated when it is done, and nothing be committed before its end.
         """
-        fresh = self._read()
+        if self._unwritten:
+            self._write(_nothing)
+        with self.controller.database.read() as conn:
+            observed = store.observe(conn, self.lease.loadbalancer_id)
+        fresh = observed.tree
         if any(amphora.applied_generation >= self._tree.generation for amphora in fresh.amphorae):
             loadbalancer = dataclasses.replace(self._tree.loadbalancer, due_at=fresh.loadbalancer.due_at)
-            return dataclasses.replace(self._tree, loadbalancer=loadbalancer, amphorae=fresh.amphorae)
-        return fresh
+            fresh = dataclasses.replace(self._tree, loadbalancer=loadbalancer, amphorae=fresh.amphorae)
+        self._tree = fresh
+        self._take_in(observed)
 
-    def _read(self) -> Tree:
-        loadbalancer_id = self.lease.loadbalancer_id
-        with self.controller.database.read() as conn:
-            tree = store.read_tree(conn, loadbalancer_id)
-            heard = store.last_heard(conn, loadbalancer_id)
-        timeout = self.controller.heartbeat_timeout
+    def _take_in(self, observed: Observed) -> None:
+        timeout, heard = self.controller.heartbeat_timeout, observed.heard
+        self._read_at, self._pending_for = time.monotonic(), observed.pending_for
         self.facts.silent = frozenset(key for key, said in heard.items() if said.ago > timeout)
         masters = [key for key, said in heard.items() if said.vrrp_state == "MASTER" and key not in self.facts.silent]
         self.facts.vrrp_master = masters[0] if len(masters) == 1 else None
-        return tree
 
     def _bundles(self) -> dict[str, Bundle]:
         tree = self._tree
@@ -252,9 +221,7 @@ class Convergence:
         self.controller.keeper.begin_step(self.lease)
         outcomes = self._side_by_side([self._effect(step, bundles) for step in steps])
         self.controller.keeper.end_step(self.lease)
-        done = [outcome for outcome in outcomes if not isinstance(outcome, SeamError)]
-        failed = {r.id: o for r, o in zip(records, outcomes, strict=True) if isinstance(o, SeamError)}
-        self._write(lambda conn: self._record(conn, records, done, failed))
+        self._note(records, outcomes)
         self._consider(steps, outcomes, bundles)
 
     def _effect(self, step: Step, bundles: Mapping[str, Bundle]) -> Callable[[], Record | SeamError]:
@@ -287,24 +254,19 @@ class Convergence:
         others = [self.controller.executor.submit(effect) for effect in effects[1:]]
         return [effects[0](), *(other.result() for other in others)]
 
-    def _record(
-        self,
-        conn: Connection,
-        records: Sequence[journal.StepRecord],
-        done: Sequence[Record],
-        failed: dict[str, SeamError],
-    ) -> None:
-        for record in done:
-            record(conn)
-        for failure in failed.values():
-            if isinstance(failure, BootFailed):
-                store.change_amphora(
-                    conn,
-                    failure.amphora.id,
-                    status=AmphoraStatus.ERROR,
-                    fault=dataclasses.asdict(fault_of(failure)),
-                )
-        journal.close_steps(conn, records, failed)
+    def _note(self, steps: Sequence[journal.StepRecord], outcomes: Sequence[Record | SeamError]) -> None:
+        """Plan on from what the steps left behind; it is written with what comes next."""
+        left = [_left_by(outcome) for outcome in outcomes]
+        failed = {step.id: o for step, o in zip(steps, outcomes, strict=True) if isinstance(o, SeamError)}
+        for record in left:
+            self._tree = applied(self._tree, record)
+
+        def late(conn: Connection) -> None:
+            for record in left:
+                write(conn, record)
+            journal.close_steps(conn, steps, failed)
+
+        self._unwritten.append(late)
 
     def _consider(
         self, steps: Sequence[Step], outcomes: Sequence[Record | SeamError], bundles: Mapping[str, Bundle]
@@ -337,13 +299,10 @@ class Convergence:
         self.controller.keeper.drop(old)
         self.controller.keeper.hold(raised, time.monotonic())
         self.lease, self._serial = raised, 0
-        self._write(
+        host = self.controller.host
+        self._unwritten.append(
             lambda conn: journal.event(
-                conn,
-                loadbalancer_id=raised.loadbalancer_id,
-                what="database-went-back",
-                failure=refused,
-                host=self.controller.host,
+                conn, loadbalancer_id=raised.loadbalancer_id, what="database-went-back", failure=refused, host=host
             )
         )
 
@@ -354,45 +313,41 @@ class Convergence:
             return
         tree = self._tree
         form_of, held = forms(tree.wanted()), self.refusals.faults(tree.wanted())
-        applied = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in held}
+        running = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in held}
         refused = {row: fault for unit, fault in held.items() for row in refused_rows(tree, unit)}
-        self._write(lambda conn: store.commit_children(conn, tree.loadbalancer.id, tree.generation, refused, applied))
+        self._unwritten.append(lambda conn: store.commit_children(conn, tree, refused, running))
         self.facts.committed_generation = tree.generation
 
-    def _commit_converged(self, missed: Sequence[str]) -> None:
+    def _commit_converged(self, missed: Sequence[str]) -> bool:
         loadbalancer, generation = self._tree.loadbalancer, self._tree.generation
         if self.facts.committed_generation < generation:
             raise self.facts.unreachable[missed[0]]
         fault = fault_of(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
         again_in = UNREACHED_AGAIN if missed else None
-        self._commit(
-            lambda conn: store.commit_converged(conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at)
+        more = self._end(
+            "done",
+            lambda conn: store.commit_converged(
+                conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at
+            ),
         )
+        if not more:
+            self._count_change()
+        return more
 
-    def _commit(self, work: Callable[[Connection], None]) -> None:
-        """The last transaction of a generation; where it ends a change, how long that took is counted."""
-        loadbalancer = self._tree.loadbalancer
-        if loadbalancer.observed_generation == self._tree.generation:
-            return self._write(work)
+    def _commit_wait(self) -> None:
+        tree = self._tree
+        self._end("waiting", lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, BOOT_POLL))
 
-        def commit(conn: Connection) -> float | None:
-            work(conn)
-            return store.waited(conn, loadbalancer.id)
+    def _commit_removed(self) -> None:
+        gone = self._tree.loadbalancer
+        self._end("done", lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
+        self._count_change()
 
-        seconds = self._write(commit)
-        if seconds is not None:
-            metrics.CHANGES.labels(self.what).observe(seconds)
-        return None
-
-    def _changed_meanwhile(self) -> bool:
-        """Whether more was accepted; then what comes in a burst is given a moment, to be applied together."""
-        if self._read().generation == self._tree.generation:
-            return False
-        self.refusals = Refusals()
-        self.facts.unreachable.clear()
-        self.controller.stopping.wait(self.controller.coalesce_interval)
-        self._tree = self._read()
-        return True
+    def _count_change(self) -> None:
+        """Where this ended a change: how long its tenant waited."""
+        is_new = self._tree.loadbalancer.observed_generation != self._tree.generation
+        if is_new and self._pending_for is not None:
+            metrics.CHANGES.labels(self.what).observe(self._pending_for + time.monotonic() - self._read_at)
 
     def _fail(self, failure: SeamError) -> None:
         tree, controller = self._tree, self.controller
@@ -412,12 +367,53 @@ class Convergence:
                 shown=shown if decision.show else None,
                 retry_in=decision.after,
             )
-            journal.close_operation(conn, self._operation, "failed", failure)
 
-        self._write(record)
+        self._end("failed", record, failure)
 
-    def _open_operation(self, conn: Connection) -> str:
-        return journal.open_operation(
+    # writing
+
+    def _end(self, state: str, work: Callable[[Connection], T] = _nothing, failure: SeamError | None = None) -> T:
+        """The last transaction: the operation ends and the lease is given back."""
+
+        def last(conn: Connection) -> T:
+            result = work(conn)
+            journal.close_operation(conn, self._operation, state, failure)
+            return result
+
+        result = self._write(last, leases.release)
+        self.outcome = state
+        return result
+
+    def _write(self, work: Callable[[Connection], T], fence: Callable[[Connection, Lease], str] | None = None) -> T:
+        """One fenced transaction, with what was left unwritten so far.
+
+        ``work`` comes before that: it may change the load balancer's row, and the API too locks that before the rows
+        below it. Where it fails, what was unwritten is not tried again: it may be why.
+        """
+        unwritten, self._unwritten = self._unwritten, []
+        at, ttl = time.monotonic(), self.controller.keeper.ttl
+
+        def fenced(conn: Connection) -> T:
+            if fence:
+                fence(conn, self.lease)
+            else:
+                leases.touch(conn, self.lease, ttl)
+            if not self._is_journalled:
+                self._open_operation(conn)
+            result = work(conn)
+            for late in unwritten:
+                late(conn)
+            return result
+
+        result = self.controller.database.write(fenced)
+        self._is_journalled = True
+        self.controller.keeper.renewed(self.lease, at)
+        return result
+
+    def _open_operation(self, conn: Connection) -> None:
+        if self._after_a_loss:
+            journal.mark_lost(conn, self.lease.loadbalancer_id)
+        self._operation = journal.open_operation(
             conn,
             loadbalancer_id=self.lease.loadbalancer_id,
             what=self.what,
@@ -425,17 +421,6 @@ class Convergence:
             epoch=self.lease.epoch,
             host=self.controller.host,
         )
-
-    def _write(self, work: Callable[[Connection], T]) -> T:
-        at = time.monotonic()
-
-        def fenced(conn: Connection) -> T:
-            leases.touch(conn, self.lease, self.controller.keeper.ttl)
-            return work(conn)
-
-        result = self.controller.database.write(fenced)
-        self.controller.keeper.renewed(self.lease, at)
-        return result
 
 
 def _will_carry(amphora: Amphora) -> bool:
@@ -452,6 +437,14 @@ def _what(tree: Tree) -> str:
     if tree.loadbalancer.observed_generation == 0:
         return "create"
     return "failover" if any(a.replace_generation is not None for a in tree.amphorae) else "update"
+
+
+def _left_by(outcome: Record | SeamError) -> Record:
+    """A server that will not serve any more is marked, so that a retry is a new row."""
+    if isinstance(outcome, BootFailed):
+        fault = dataclasses.asdict(fault_of(outcome))
+        return Changed(outcome.amphora, {"status": AmphoraStatus.ERROR, "fault": fault})
+    return None if isinstance(outcome, SeamError) else outcome
 
 
 def _role(tree: Tree, amphora_id: str) -> Role | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from tavia.bus.wake import Wakeups
 from tavia.metrics import worker as metrics
 from tavia.store import convergence as store
-from tavia.store import leases
-from tavia.worker.convergence import Controller, converge
+from tavia.store.leases import Lease
+from tavia.worker.convergence import Controller
+from tavia.worker.rounds import converge
 
 LOG = logging.getLogger(__name__)
 
@@ -67,33 +67,25 @@ class Loop:
         """Begin to converge what is due, in random order. Whether there were too few threads for all."""
         with self._controller.database.read() as conn:
             due = store.due(conn, self._providers, limit=1000)
-        for each in due:
-            if each.id in self._under_way:
+        for free in due:
+            if free.loadbalancer_id in self._under_way:
                 continue
             if not self._free.acquire(blocking=False):
                 return True
-            self._under_way.add(each.id)
-            self._threads.submit(self._converge, each.id, each.abandoned)
+            self._under_way.add(free.loadbalancer_id)
+            self._threads.submit(self._converge, free)
         return False
 
     def _wait_for_a_thread(self) -> None:
         if self._free.acquire(timeout=self._poll_interval):
             self._free.release()
 
-    def _converge(self, loadbalancer_id: str, abandoned: bool) -> None:
-        controller = self._controller
+    def _converge(self, free: Lease) -> None:
         try:
-            owner, at = uuid.uuid4().hex, time.monotonic()
-            lease = controller.database.write(
-                lambda conn: leases.take(conn, loadbalancer_id, owner, controller.keeper.ttl)
-            )
-            if lease:
-                metrics.TAKEOVERS.inc(abandoned)
-                controller.keeper.hold(lease, at)
-                converge(controller, lease)
+            converge(self._controller, free, uuid.uuid4().hex)
         except Exception:
-            LOG.exception("load balancer %s: cannot take its lease", loadbalancer_id)
-            controller.stopping.wait(self._poll_interval)
+            LOG.exception("load balancer %s: cannot take its lease and read it", free.loadbalancer_id)
+            self._controller.stopping.wait(self._poll_interval)
         finally:
-            self._under_way.discard(loadbalancer_id)
+            self._under_way.discard(free.loadbalancer_id)
             self._free.release()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from tavia.amphora.agent_config import render_agent_config
 from tavia.amphora.bundle import Bundle, Fence
@@ -28,13 +28,12 @@ from tavia.model.statuses import AmphoraStatus, Role
 from tavia.model.tree import Tree
 from tavia.pki import Authority
 from tavia.render import VRRP_PRIORITY
-from tavia.store import convergence, schema
+from tavia.store import schema
 from tavia.store.clock import now
 from tavia.store.database import Database
 from tavia.store.rows import utcnow
 from tavia.worker.plan import Facts, Kind, Step
-
-Record = Callable[[Connection], None]
+from tavia.worker.records import Added, Changed, Record
 
 AGENT_POLL = 0.02
 AGENT_WAIT = 2.0
@@ -134,7 +133,7 @@ class Steps:
             vrrp_priority=VRRP_PRIORITY[Role(role)],
             compute_flavor=self._options.flavor,
         )
-        return lambda conn: convergence.add_amphora(conn, amphora)
+        return Added(amphora)
 
     def _make_ports(self, tree: Tree, amphora_id: str, _facts: Facts) -> Record:
         amphora, loadbalancer = _amphora(tree, amphora_id), tree.loadbalancer
@@ -206,7 +205,7 @@ class Steps:
             return _change(
                 amphora,
                 compute_id=servers[0].id,
-                boot_started_at=now(),
+                boots=True,
                 image_id=image_id,
                 cert_expiration=booted + validity,
             )
@@ -228,7 +227,7 @@ class Steps:
         return _change(
             amphora,
             compute_id=compute_id,
-            boot_started_at=now(),
+            boots=True,
             image_id=image_id,
             cert_expiration=certificate.expires,
         )
@@ -265,7 +264,7 @@ class Steps:
         if booting_for > self._options.boot_timeout:
             raise BootFailed(amphora, trouble)
         facts.not_yet.add(amphora.id)
-        return _nothing
+        return None
 
     def _agent_answers(self, amphora: Amphora, patience: float) -> None:
         """Return once it does. Raises what the client raises, Unreachable after ``patience`` seconds."""
@@ -308,7 +307,7 @@ class Steps:
     def _delete_vip_port(self, _tree: Tree, port_id: str, facts: Facts) -> Record:
         self._cloud.networking.delete_port(port_id)
         facts.vip_port_deleted = True
-        return _nothing
+        return None
 
 
 class BootFailed(SeamError):
@@ -333,9 +332,5 @@ def _amphora(tree: Tree, amphora_id: str) -> Amphora:
     return next(a for a in tree.amphorae if a.id == amphora_id)
 
 
-def _change(amphora: Amphora, **values: Any) -> Record:
-    return lambda conn: convergence.change_amphora(conn, amphora.id, **values)
-
-
-def _nothing(_conn: Connection) -> None:
-    return None
+def _change(amphora: Amphora, *, boots: bool = False, **values: Any) -> Record:
+    return Changed(amphora, values, boots)

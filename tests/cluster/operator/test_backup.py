@@ -87,7 +87,9 @@ def _write_credentials(home: Path, connection: str) -> None:
 def _hold(connection: str, loadbalancer_id: str, seconds: float) -> None:
     """A worker holds it while the backup is made, and is no more when that is restored."""
     database = open_database(connection)
-    assert database.write(lambda conn: leases.take(conn, loadbalancer_id, "a worker of that time", seconds))
+    assert database.write(
+        lambda conn: leases.take(conn, leases.seen(conn, loadbalancer_id), "a worker of that time", seconds)
+    )
     database.engine.dispose()
 
 

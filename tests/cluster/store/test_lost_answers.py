@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from cut import Cut, Wire, wire
@@ -15,7 +16,7 @@ from tavia.model.resources import LoadBalancer, Pool
 from tavia.store import database as database_module
 from tavia.store import intents, journal, leases, schema
 from tavia.store.database import Database, OutcomeUnknown, StoreBusy
-from tavia.store.leases import LeaseLost
+from tavia.store.leases import Lease, LeaseLost
 from tavia.store.rows import utcnow
 
 ALL = [*([cut] for cut in Cut), [Cut.COMMIT, Cut.ANSWER], [Cut.COMMIT, Cut.LATE]]
@@ -33,6 +34,14 @@ class Way:
     def generation(self) -> int:
         with self.whole.read() as conn:
             return int(conn.execute(select(schema.load_balancer.c.generation)).scalar_one())
+
+    def free(self) -> Lease:
+        with self.whole.read() as conn:
+            return leases.seen(conn, self.loadbalancer.id)
+
+    def take(self, owner: str) -> Lease | None:
+        free = self.free()
+        return self.whole.write(lambda conn: leases.take(conn, free, owner, 30.0))
 
     def count(self, table: str) -> int:
         with self.whole.read() as conn:
@@ -87,12 +96,13 @@ def test_a_load_balancer_is_made_once(way: Way, lost: list[Cut]) -> None:
 
 
 @pytest.mark.parametrize("lost", ALL, ids=cuts)
-def test_a_fenced_write_happens_once(way: Way, lost: list[Cut]) -> None:
-    lease = way.whole.write(lambda conn: leases.take(conn, way.loadbalancer.id, "worker", 30.0))
+@pytest.mark.parametrize("fence", [partial(leases.touch, ttl=30.0), leases.release], ids=["touch", "release"])
+def test_a_fenced_write_happens_once(way: Way, lost: list[Cut], fence: Callable[[Connection, Lease], str]) -> None:
+    lease = way.take("worker")
     assert lease
 
     def open_operation(conn: Connection) -> str:
-        leases.touch(conn, lease, 30.0)
+        fence(conn, lease)
         return journal.open_operation(
             conn, loadbalancer_id=lease.loadbalancer_id, what="update", generation=1, epoch=1, host="h"
         )
@@ -106,17 +116,18 @@ def test_a_fenced_write_happens_once(way: Way, lost: list[Cut]) -> None:
 
 @pytest.mark.parametrize("lost", ALL, ids=cuts)
 def test_a_lease_whose_taking_went_unanswered_is_held(way: Way, lost: list[Cut]) -> None:
+    free = way.free()
     way.wire.cuts = list(lost)
-    lease = way.cut.write(lambda conn: leases.take(conn, way.loadbalancer.id, "worker", 30.0))
+    lease = way.cut.write(lambda conn: leases.take(conn, free, "worker", 30.0))
     assert way.wire.done == lost
     assert lease
     way.whole.write(lambda conn: leases.touch(conn, lease, 30.0))
-    assert way.whole.write(lambda conn: leases.take(conn, way.loadbalancer.id, "other", 30.0)) is None
+    assert way.take("other") is None
 
 
 @pytest.mark.parametrize("lost", ALL, ids=cuts)
 def test_an_epoch_whose_raising_went_unanswered_is_held(way: Way, lost: list[Cut]) -> None:
-    old = way.whole.write(lambda conn: leases.take(conn, way.loadbalancer.id, "worker", 30.0))
+    old = way.take("worker")
     assert old
     way.wire.cuts = list(lost)
     raised = way.cut.write(lambda conn: leases.raise_epoch(conn, old, 7))

@@ -96,8 +96,10 @@ def test_a_lease_is_taken_by_one(ways: Sequence[Database]) -> None:
         start = threading.Barrier(4)
 
         def take(database: Database, owner: str, key: str, start: threading.Barrier) -> object:
+            with database.read() as conn:
+                free = leases.seen(conn, key)
             start.wait(10)
-            return database.write(lambda conn: leases.take(conn, key, owner, 30.0))
+            return database.write(lambda conn: leases.take(conn, free, owner, 30.0))
 
         calls = [
             lambda n=n, key=loadbalancer_id, start=start: take(ways[n % 2], f"worker {n}", key, start) for n in range(4)

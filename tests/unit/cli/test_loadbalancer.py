@@ -107,7 +107,7 @@ def lb_id(database: Database) -> str:
 
 
 def hold(database: Database, lb_id: str) -> str:
-    assert database.write(lambda conn: leases.take(conn, lb_id, "a worker", 30.0))
+    assert database.write(lambda conn: leases.take(conn, leases.seen(conn, lb_id), "a worker", 30.0))
     return database.write(
         lambda conn: journal.open_operation(
             conn, loadbalancer_id=lb_id, what="update", generation=3, epoch=1, host="ctl-2"

@@ -99,7 +99,7 @@ def test_an_operation_is_shown_with_its_steps(database: Database, lb_id: str, ru
 
 
 def test_an_operation_that_runs_is_shown_as_far_as_it_is(database: Database, lb_id: str, run: Run) -> None:
-    database.write(lambda conn: leases.take(conn, lb_id, "worker", 30.0))
+    database.write(lambda conn: leases.take(conn, leases.seen(conn, lb_id), "worker", 30.0))
     operation, step = begin(database, lb_id)
     found = json.loads(run("operation", "show", operation, "-f", "json"))
     assert (found["state"], found["ended"]) == ("running", None)

@@ -11,7 +11,7 @@ from sqlalchemy import insert, text, update
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus
-from tavia.store import history, intents, journal, leases, schema
+from tavia.store import history, intents, journal, leases, liveness, schema
 from tavia.store.clock import now
 from tavia.store.database import Database
 from tavia.store.history import Operation, Wanted
@@ -26,6 +26,13 @@ def loadbalancer(database: Database, name: str = "web", **given: Any) -> str:
 
 
 def begin(database: Database, lb_id: str, what: str = "update", host: str = "ctl-1") -> str:
+    """An operation that began later than all before it: SQLite's clock counts milliseconds."""
+    with database.read() as conn:
+        before = liveness.database_time(conn)
+    while True:
+        with database.read() as conn:
+            if liveness.database_time(conn) > before:
+                break
     return database.write(
         lambda conn: journal.open_operation(conn, loadbalancer_id=lb_id, what=what, generation=2, epoch=1, host=host)
     )
@@ -48,7 +55,7 @@ def ids(database: Database, **wanted: Any) -> list[str]:
 
 
 def hold(database: Database, lb_id: str, ttl: float = 30.0) -> None:
-    assert database.write(lambda conn: leases.take(conn, lb_id, "a worker", ttl))
+    assert database.write(lambda conn: leases.take(conn, leases.seen(conn, lb_id), "a worker", ttl))
 
 
 def test_the_newest_comes_first_with_its_load_balancers_name_and_what_failed(database: Database) -> None:

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 from sqlalchemy import select, update
+from world import take
 
 from tavia.model.resources import LoadBalancer
 from tavia.store import intents, leases, schema
@@ -21,10 +22,6 @@ def loadbalancer_id(database: Database) -> str:
     loadbalancer = LoadBalancer(id=str(uuid.uuid4()), project_id="p", created_at=utcnow())
     database.write(lambda conn: intents.create_loadbalancer(conn, loadbalancer))
     return loadbalancer.id
-
-
-def take(database: Database, loadbalancer_id: str, owner: str, ttl: float = 30.0) -> Lease | None:
-    return database.write(lambda conn: leases.take(conn, loadbalancer_id, owner, ttl))
 
 
 def test_a_free_lease_is_taken_under_the_next_epoch(database: Database, loadbalancer_id: str) -> None:
@@ -65,8 +62,29 @@ def test_releasing_a_lost_lease_does_not_free_it(database: Database, loadbalance
     old = take(database, loadbalancer_id, "a", ttl=-1.0)
     assert old
     assert take(database, loadbalancer_id, "b")
-    database.write(lambda conn: leases.release(conn, old))
+    with pytest.raises(LeaseLost):
+        database.write(lambda conn: leases.release(conn, old))
     assert take(database, loadbalancer_id, "c") is None
+
+
+def test_one_that_was_taken_since_it_was_seen_is_not_taken_though_it_is_free_again(
+    database: Database, loadbalancer_id: str
+) -> None:
+    with database.read() as conn:
+        seen = leases.seen(conn, loadbalancer_id)
+    quicker = take(database, loadbalancer_id, "a")
+    assert quicker
+    database.write(lambda conn: leases.release(conn, quicker))
+    assert database.write(lambda conn: leases.take(conn, seen, "b", 30.0)) is None
+
+
+def test_taking_it_is_repeated_where_the_answer_was_lost(database: Database, loadbalancer_id: str) -> None:
+    with database.read() as conn:
+        seen = leases.seen(conn, loadbalancer_id)
+    taken = database.write(lambda conn: leases.take(conn, seen, "a", 30.0))
+    assert taken
+    assert database.write(lambda conn: leases.take(conn, seen, "a", 30.0)) == taken
+    assert database.write(lambda conn: leases.take(conn, seen, "b", 30.0)) is None
 
 
 def test_the_holder_goes_past_epochs_that_agents_remember(database: Database, loadbalancer_id: str) -> None:

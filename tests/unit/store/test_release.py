@@ -45,12 +45,12 @@ def released(database: Database, lb_id: str) -> Holder | None:
 
 def due(database: Database) -> list[str]:
     with database.read() as conn:
-        return [each.id for each in convergence.due(conn, OURS, 10)]
+        return [each.loadbalancer_id for each in convergence.due(conn, OURS, 10)]
 
 
 def work(database: Database, lb_id: str) -> Lease:
     """A worker that took it and has one step running."""
-    lease = database.write(lambda conn: leases.take(conn, lb_id, "a worker", 30.0))
+    lease = database.write(lambda conn: leases.take(conn, leases.seen(conn, lb_id), "a worker", 30.0))
     assert lease
 
     def begin(conn: Any) -> None:

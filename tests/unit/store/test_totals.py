@@ -68,7 +68,7 @@ def test_the_oldest_tells_how_long_changes_wait(fleet: Fleet) -> None:
 def test_one_that_a_worker_converges_is_pending_but_not_in_the_queue(fleet: Fleet) -> None:
     (one,) = ids(fleet, 1)
     change(fleet, one, 50.0)
-    fleet.database.write(lambda conn: leases.take(conn, one, "worker", 30.0))
+    fleet.database.write(lambda conn: leases.take(conn, leases.seen(conn, one), "worker", 30.0))
     found = counted(fleet)
     assert (found.due, found.oldest_due) == (0, 0.0)
     assert found.oldest_pending >= 50.0

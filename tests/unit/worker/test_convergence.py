@@ -13,7 +13,7 @@ from tavia.model.resources import Listener, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tavia.store import intents, leases, liveness, schema
-from tavia.worker.convergence import Convergence, converge
+from tavia.worker.rounds import begin, converge
 
 MakeWorld = Callable[..., World]
 ACTIVE, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR
@@ -259,18 +259,15 @@ def test_a_worker_that_was_overtaken_writes_and_pushes_nothing(make_world: MakeW
     world.converge(lb)
     controller = world.controller()
     add(world, world.member(world.tree(lb).pools[0], 2))
-    paused = world.database.write(lambda conn: leases.take(conn, lb.id, "paused", 30.0))
-    assert paused
-    run = Convergence(controller, paused)
-    run._tree = run._read()
-    run._operation = run._write(run._open_operation)
+    (free,) = world.due()
+    run = begin(controller, free, "paused")
+    assert run
     world.expire_leases()
     world.converge(lb, "overtaker")
     held = dict(world.bundles)
     with pytest.raises(leases.LeaseLost):
         run._work()
-    controller.keeper.hold(paused, float("inf"))
-    converge(controller, paused)
+    converge(controller, free, "paused")
     assert world.bundles == held
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
 
@@ -316,7 +313,7 @@ def test_what_haproxy_refuses_is_held_back_and_its_siblings_go_on(make_world: Ma
     good_before, bad, good_after = (world.listener(lb, port, pool) for port in (81, 666, 82))
     for listener in (good_before, bad, good_after):
         add(world, listener)
-    world.forbidden = ":666"
+    world.forbidden = f"{lb.vip_address}:666"
     world.converge(lb, passes=1)
     tree = world.tree(lb)
     status = {listener.protocol_port: listener.provisioning_status for listener in tree.listeners}
@@ -325,7 +322,7 @@ def test_what_haproxy_refuses_is_held_back_and_its_siblings_go_on(make_world: Ma
     fault = next(listener.fault for listener in tree.listeners if listener.protocol_port == 666)
     assert fault
     assert "[ALERT]" in fault["message"]
-    assert ":666" not in world.bundles[tree.amphorae[0].id].files["haproxy.cfg"]
+    assert world.forbidden not in world.bundles[tree.amphorae[0].id].files["haproxy.cfg"]
 
     world.change(lb, lambda conn, g: intents.mark_deleted(conn, Listener, [bad.id], g))
     world.converge(lb)

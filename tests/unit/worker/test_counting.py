@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from counted import growth, sample
@@ -15,7 +16,6 @@ from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import LoadBalancer
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import intents, leases, schema
-from tavia.worker.convergence import converge
 from tavia.worker.loop import Loop
 
 MakeWorld = Callable[..., World]
@@ -109,7 +109,7 @@ def test_only_a_lease_that_ran_out_under_an_owner_was_taken_over(
     world = make_world()
     lb = world.create()
     if owner:
-        world.database.write(lambda conn: leases.take(conn, lb.id, owner, -1.0))
+        world.database.write(lambda conn: leases.take(conn, leases.seen(conn, lb.id), owner, -1.0))
     loop = Loop(world.controller(), Wakeups(tmp_path), providers={"amphora"}, poll_interval=3600.0, max_workers=1)
     with growth("tavia_lease_takeovers_total") as taken_over:
         loop.take_due()
@@ -121,14 +121,18 @@ def test_only_a_lease_that_ran_out_under_an_owner_was_taken_over(
 def test_a_convergence_that_loses_its_lease_is_lost(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
-    controller = world.controller()
-    lease = world.database.write(lambda conn: leases.take(conn, lb.id, "worker", -1.0))
-    assert lease
-    controller.keeper.hold(lease, float("inf"))
-    assert world.database.write(lambda conn: leases.take(conn, lb.id, "another", 30.0))
+    through = world.switch.through
+
+    def overtaken(name: str, effect: Callable[[], Any]) -> Any:
+        if name == "boot":
+            world.expire_leases()
+            assert world.take(lb.id, "another")
+        return through(name, effect)
+
+    world.switch.through = overtaken  # type: ignore[method-assign]
     with (
         growth("tavia_leases_lost_total") as leases_lost,
         growth("tavia_convergences_total", what="create", outcome="lost") as lost,
     ):
-        converge(controller, lease)
+        world.converge(lb, passes=1)
     assert (leases_lost.by, lost.by) == (1, 1)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 from world import World
 
-from tavia.store import leases, schema
+from tavia.store import schema
 from tavia.store.leases import Lease, LeaseLost
 from tavia.worker.lease_keeper import LeaseKeeper
 
@@ -20,7 +20,7 @@ TTL = 0.6
 def held(world: World, keeper: LeaseKeeper) -> Lease:
     loadbalancer = world.create()
     at = time.monotonic()
-    lease = world.database.write(lambda conn: leases.take(conn, loadbalancer.id, "a", TTL))
+    lease = world.take(loadbalancer.id, "a", TTL)
     assert lease
     keeper.hold(lease, at)
     return lease
@@ -66,9 +66,7 @@ def test_a_step_past_its_deadline_is_renewed_no_more(make_world: MakeWorld) -> N
     lease = held(world, keeper)
     keeper.begin_step(lease)
     last = until(world)
-    eventually(
-        lambda: world.database.write(lambda conn: leases.take(conn, lease.loadbalancer_id, "b", TTL)) is not None
-    )
+    eventually(lambda: world.take(lease.loadbalancer_id, "b", TTL) is not None)
     assert until(world) > last
     keeper.stop()
 
@@ -83,9 +81,7 @@ def test_a_worker_that_hangs_between_two_steps_is_renewed_no_more(make_world: Ma
         keeper.renewed(lease, time.monotonic())  # it writes: it does not hang
         last = until(world)
         eventually(lambda last=last: until(world) > last)  # type: ignore[misc]
-    eventually(
-        lambda: world.database.write(lambda conn: leases.take(conn, lease.loadbalancer_id, "b", TTL)) is not None
-    )
+    eventually(lambda: world.take(lease.loadbalancer_id, "b", TTL) is not None)
     keeper.stop()
 
 

@@ -77,5 +77,5 @@ def test_what_is_due_comes_in_random_order_however_much_it_is(make_world: MakeWo
     for _ in range(3):
         world.create()
     with world.database.read() as conn:
-        first = {store.due(conn, ["amphora"], limit=1)[0].id for _ in range(100)}
+        first = {store.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(100)}
     assert len(first) == 3

@@ -19,7 +19,7 @@ from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.store import intents, journal, leases, liveness, schema
 from tavia.store.clock import now
 from tavia.store.rows import utcnow
-from tavia.worker.convergence import ROUNDS
+from tavia.worker.rounds import ROUNDS
 
 MakeWorld = Callable[..., World]
 ACTIVE, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR
@@ -262,21 +262,13 @@ def test_a_push_asked_for_during_a_convergence_is_not_forgotten(make_world: Make
 
 def _while_committing(world: World, act: Callable[[], None]) -> None:
     """Let something happen right before the load balancer turns ACTIVE: after the tree was read the last time."""
-    through = world.switch.through
+    through, pushes = world.switch.through, len(world.pushes)
 
     def acting(name: str, do: Callable[[], Any]) -> Any:
-        children_are_active = scalar(
-            world, select(schema.member.c.provisioning_status).order_by(schema.member.c.created_at.desc()).limit(1)
-        )
-        if name == "transaction" and children_are_active == ACTIVE and pushed():
+        if name == "transaction" and len(world.pushes) > pushes:
             world.switch.through = through  # type: ignore[method-assign]
             act()
         return through(name, do)
-
-    pushes = len(world.pushes)
-
-    def pushed() -> bool:
-        return len(world.pushes) > pushes
 
     world.switch.through = acting  # type: ignore[method-assign,assignment]
 
@@ -306,7 +298,9 @@ def test_the_steps_of_a_dead_worker_are_lost_with_its_operation(make_world: Make
         operation = journal.open_operation(conn, loadbalancer_id=lb.id, what="create", generation=1, epoch=1, host="h")
         journal.open_steps(conn, operation, [step])
 
+    assert world.take(lb.id, "the worker that dies")
     world.database.write(die_in_a_step)
+    world.expire_leases()
     world.converge(lb)
     assert scalar(world, select(schema.step.c.state).where(schema.step.c.id == "s")) == "lost"
 
@@ -314,12 +308,12 @@ def test_the_steps_of_a_dead_worker_are_lost_with_its_operation(make_world: Make
 def test_a_lease_given_back_cannot_be_renewed_by_a_late_keeper(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
-    lease = world.database.write(lambda conn: leases.take(conn, lb.id, "a", 30.0))
+    lease = world.take(lb.id, "a")
     assert lease
     world.database.write(lambda conn: leases.release(conn, lease))
     with pytest.raises(leases.LeaseLost):
         world.database.write(lambda conn: leases.touch(conn, lease, 30.0))
-    assert world.database.write(lambda conn: leases.take(conn, lb.id, "b", 30.0))
+    assert world.take(lb.id, "b")
 
 
 def test_a_booted_agent_that_takes_no_bundle_is_replaced_in_the_end(
