@@ -193,7 +193,7 @@ def test_a_database_that_is_away_is_told_in_one_line_without_its_password(run: R
     )
     for words in (("loadbalancer", "show", "web"), ("loadbalancer", "release", "web"), ("operation", "list")):
         error = run(*words, fails=True)
-        assert "[database] connection" in error and "Can't connect" in error
+        assert "the database does not answer" in error and "Can't connect" in error
         assert len(error.splitlines()) == 1 and "geheim" not in error
 
 
