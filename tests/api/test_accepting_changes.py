@@ -14,7 +14,6 @@ from tests.api.conftest import Api, ApiFactory
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
 from tavia.store import reading, schema
-from tavia.store.database import Database, StoreBusy
 from tavia.store.rows import to_row, utcnow
 
 
@@ -259,18 +258,6 @@ def test_a_member_costs_ten_statements_however_many_there_are(api: Api, stack: S
         statements.clear()
         api.member(stack.pool, f"10.0.1.{number}")
         assert len([s for s in statements if not s.startswith("BEGIN")]) <= 10
-
-
-def test_a_busy_database_is_503_and_says_when_to_come_back(
-    api: Api, stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def busy(_self: Database, _work: object) -> None:
-        raise StoreBusy(TimeoutError("the lock"))
-
-    monkeypatch.setattr(Database, "write", busy)
-    result = api.request("PUT", stack.paths[Member], {"member": {"weight": 2}})
-    assert (result.status_code, result.headers["retry-after"]) == (503, "1")
-    assert result.json["faultcode"] == "Server"
 
 
 def test_workers_are_woken_by_what_is_accepted_and_by_nothing_else(make_api: ApiFactory, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""A lock that is not given back, and a database that is gone: 503, and when to come back. Nothing of it happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mariadb import MariaDb
+
+from tavia.model.resources import LoadBalancer
+from tavia.store import database as database_module
+from tavia.store import intents
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def its_api(request: pytest.FixtureRequest, make_api: Any, tmp_path: Path) -> Any:
+    if request.param == "sqlite":
+        return make_api()
+    server: MariaDb = request.getfixturevalue("mariadb")
+    return type(make_api)(tmp_path, server.migrated_database())()
+
+
+def test_a_lock_that_is_held_is_503_and_says_when_to_come_back(its_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "PATIENCE", 0.2)
+    lb = its_api.loadbalancer()
+    with its_api.database.engine.connect().execution_options(writer=True) as conn, conn.begin() as other:
+        intents.begin_change(conn, lb["id"])
+        result = its_api.request("PUT", f"/loadbalancers/{lb['id']}", {"loadbalancer": {"name": "late"}})
+        assert (result.status_code, result.headers["retry-after"]) == (503, "1")
+        assert "control/database-busy" in result.json["faultstring"]
+        other.rollback()
+    row = its_api.row(LoadBalancer, lb["id"])
+    assert (row.generation, row.name) == (1, "")
+
+
+def test_a_database_that_is_gone_is_503_and_comes_back(
+    make_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "PATIENCE", 0.2)
+    server = MariaDb.start(tmp_path / "server")
+    try:
+        api = type(make_api)(tmp_path, server.migrated_database())()
+        lb = api.loadbalancer()
+        server.kill()
+        for method, body in (("GET", None), ("PUT", {"loadbalancer": {"name": "late"}})):
+            result = api.request(method, f"/loadbalancers/{lb['id']}", body)
+            assert (result.status_code, result.headers["retry-after"]) == (503, "1"), method
+            assert "mariadb-of-a-test" not in result.text
+        server.run()
+        assert api.get(f"/loadbalancers/{lb['id']}")["loadbalancer"]["id"] == lb["id"]
+        assert api.put("loadbalancer", f"/loadbalancers/{lb['id']}", name="back")["name"] == "back"
+    finally:
+        server.kill()
