@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from tavia.api.errors import ApiError, immutable, not_found
 from tavia.api.kinds import LOADBALANCER
 from tavia.bus.wake import wake_workers
-from tavia.model.resources import Listener, Pool
+from tavia.model.resources import Pool
 from tavia.model.statuses import ProvisioningStatus
-from tavia.store import intents, once, reading
+from tavia.store import intents, once
 from tavia.store.database import Database
 
 T = TypeVar("T")
@@ -112,9 +112,4 @@ class Changes:
 def touch_pools(conn: Connection, pool_ids: Collection[str], generation: int) -> None:
     """Something below these pools changes: they and the listeners that use them are pending too."""
     intents.change(conn, Pool, pool_ids, generation)
-    touch_listeners_of(conn, pool_ids, generation)
-
-
-def touch_listeners_of(conn: Connection, pool_ids: Collection[str], generation: int) -> None:
-    """These pools change: the listeners that use them are pending too."""
-    intents.change(conn, Listener, reading.listeners_using(conn, pool_ids), generation)
+    intents.touch_listeners_of(conn, pool_ids, generation)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    LABEL_STYLE_TABLENAME_PLUS_COL,
     ColumnElement,
     Connection,
     RowMapping,
@@ -100,35 +101,41 @@ def observe(conn: Connection, loadbalancer_id: str) -> Observed:
         found = conn.execute(statement.order_by(table.c.created_at, table.c.id)).mappings()
         return tuple(from_row(resource, row) for row in found)
 
-    pending_for = (now() - _lb.pending_since).label("pending_for")
-    loadbalancer = (
-        conn.execute(select(schema.load_balancer, pending_for).where(_lb.id == loadbalancer_id)).mappings().one()
-    )
-    amphorae = _amphorae(conn, loadbalancer_id)
+    found = _loadbalancer_and_amphorae(conn, loadbalancer_id)
+    amphorae = [row for row in found if row[_amphora.id] is not None]
     tree = Tree(
-        loadbalancer=from_row(LoadBalancer, loadbalancer),
+        loadbalancer=from_row(LoadBalancer, found[0]),
         listeners=rows(Listener),
         pools=rows(Pool),
         members=rows(Member),
         healthmonitors=rows(HealthMonitor),
         amphorae=tuple(from_row(Amphora, row) for row in amphorae),
     )
-    heard = {row["id"]: Heard(row["ago"], row["vrrp_state"]) for row in amphorae if row["ago"] is not None}
-    return Observed(tree=tree, heard=heard, pending_for=loadbalancer["pending_for"])
+    heard = {
+        row[_amphora.id]: Heard(row["ago"], row[schema.amphora_health.c.vrrp_state])
+        for row in amphorae
+        if row["ago"] is not None
+    }
+    return Observed(tree=tree, heard=heard, pending_for=found[0]["pending_for"])
 
 
-def _amphorae(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
-    health = schema.amphora_health
-    return (
-        conn.execute(
-            select(schema.amphora, (now() - health.c.last_update).label("ago"), health.c.vrrp_state)
-            .outerjoin(health, health.c.amphora_id == _amphora.id)
-            .where(_amphora.loadbalancer_id == loadbalancer_id, _amphora.status != AmphoraStatus.DELETED)
-            .order_by(_amphora.created_at, _amphora.id)
-        )
-        .mappings()
-        .all()
+def _loadbalancer_and_amphorae(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
+    """A row for each amphora; one where there is none. Raises LookupError where there is no such load balancer."""
+    health, pending_for = schema.amphora_health, (now() - _lb.pending_since).label("pending_for")
+    ago = (now() - health.c.last_update).label("ago")
+    its = and_(_amphora.loadbalancer_id == _lb.id, _amphora.status != AmphoraStatus.DELETED)
+    found = conn.execute(
+        select(schema.load_balancer, pending_for, schema.amphora, ago, health.c.vrrp_state)
+        .outerjoin_from(schema.load_balancer, schema.amphora, its)
+        .outerjoin(health, health.c.amphora_id == _amphora.id)
+        .where(_lb.id == loadbalancer_id)
+        .order_by(_amphora.created_at, _amphora.id)
+        .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
     )
+    rows = found.mappings().all()
+    if not rows:
+        raise LookupError(f"load balancer {loadbalancer_id}")
+    return rows
 
 
 def commit_children(

@@ -129,12 +129,22 @@ def change(conn: Connection, resource: type[Configured], ids: Collection[str], g
 
     Rows marked deleted are left alone.
     """
-    if not ids:
-        return
+    if ids:
+        _change_where(conn, resource, generation, schema.TABLES[resource].c.id.in_(ids), values)
+
+
+def touch_listeners_of(conn: Connection, pool_ids: Collection[str], generation: int) -> None:
+    """Set the listeners pending whose default pool is one of these, which change."""
+    _change_where(conn, Listener, generation, schema.listener.c.default_pool_id.in_(pool_ids), {})
+
+
+def _change_where(
+    conn: Connection, resource: type[Configured], generation: int, condition: Any, values: Mapping[str, Any]
+) -> None:
     table = schema.TABLES[resource]
     conn.execute(
         update(table)
-        .where(table.c.id.in_(ids), table.c.deleted_generation.is_(None))
+        .where(condition, table.c.deleted_generation.is_(None))
         .values(
             provisioning_status=_after_change(table.c.provisioning_status),
             changed_generation=generation,

@@ -5,10 +5,10 @@ Load balancers and amphorae that are gone for good keep their row for a while; n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, true
 
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
@@ -78,17 +78,11 @@ def ids_by(
 
 def has_monitor(conn: Connection, pool_id: str) -> bool:
     """Whether the pool's members are checked."""
-    monitor = schema.health_monitor.c
-    found = conn.execute(select(monitor.id).where(monitor.pool_id == pool_id, wanted(HealthMonitor)).limit(1))
-    return found.first() is not None
+    return bool(conn.execute(select(_has_monitor(pool_id))).scalar())
 
 
-def listeners_using(conn: Connection, pool_ids: Collection[str]) -> list[str]:
-    """The listeners that have one of these pools as their default."""
-    listener = schema.listener.c
-    return list(
-        conn.execute(select(listener.id).where(listener.default_pool_id.in_(pool_ids), wanted(Listener))).scalars()
-    )
+def _has_monitor(pool_id: str) -> ColumnElement[bool]:
+    return exists().where(schema.health_monitor.c.pool_id == pool_id, wanted(HealthMonitor))
 
 
 def listener_at(conn: Connection, loadbalancer_id: str, protocol_port: int) -> str | None:
@@ -101,17 +95,26 @@ def listener_at(conn: Connection, loadbalancer_id: str, protocol_port: int) -> s
     ).scalar()
 
 
-def member_at(conn: Connection, pool_id: str, address: str, protocol_port: int) -> str | None:
-    """The member of the pool with this address and port, if one is wanted there."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a new member is to be; no ``pool``: nowhere. ``is_taken``: another one has its address and port."""
+
+    pool: Pool | None
+    has_monitor: bool
+    is_taken: bool
+
+
+def place_for_member(conn: Connection, pool_id: str, address: str, protocol_port: int) -> Place:
+    """What is to be known before a member is added. A member on its way out takes no place."""
     member = schema.member.c
-    return conn.execute(
-        select(member.id).where(
-            member.pool_id == pool_id,
-            member.address == address,
-            member.protocol_port == protocol_port,
-            wanted(Member),
-        )
-    ).scalar()
+    is_taken = exists().where(
+        member.pool_id == pool_id, member.address == address, member.protocol_port == protocol_port, wanted(Member)
+    )
+    statement = select(schema.pool, _has_monitor(pool_id).label("has_monitor"), is_taken.label("is_taken"))
+    row = conn.execute(statement.where(schema.pool.c.id == pool_id)).mappings().one_or_none()
+    if row is None:
+        return Place(None, has_monitor=False, is_taken=False)
+    return Place(from_row(Pool, row), has_monitor=bool(row["has_monitor"]), is_taken=bool(row["is_taken"]))
 
 
 def vip_port_in_use(conn: Connection, port_id: str) -> bool:

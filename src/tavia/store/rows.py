@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_origin
 from sqlalchemy import RowMapping
 
 from tavia.model.attributes import attributes
-from tavia.store.schema import without_none
+from tavia.store.schema import TABLES, without_none
 
 R = TypeVar("R")
 
@@ -34,9 +34,9 @@ def _declared_enumerations(resource: type[Any]) -> dict[str, type[StrEnum]]:
 
 
 def from_row(resource: type[R], row: RowMapping) -> R:
-    """A dataclass from a row with all its columns (others are ignored)."""
-    enumerations = _enumerations(resource)
-    values = {a.name: row[a.name] for a in attributes(resource)}
+    """A dataclass from a row with all columns of its table (others, of other tables too, are ignored)."""
+    enumerations, columns = _enumerations(resource), TABLES[resource].c
+    values = {column.name: row[column] for column in columns}
     for name, enumeration in enumerations.items():
         if values[name] is not None:
             values[name] = enumeration(values[name])

@@ -217,7 +217,11 @@ def parent_in(conn: Connection, req: falcon.Request, kind: Kind, object_id: str,
 
 def in_use(conn: Connection, kind: Kind, object_id: str, loadbalancer_id: str) -> Any:
     """An object that another is to refer to: of this load balancer, and not on its way out. Raises ApiError."""
-    row = reading.find(conn, kind.resource, object_id)
+    return still_in_use(reading.find(conn, kind.resource, object_id), kind, object_id, loadbalancer_id)
+
+
+def still_in_use(row: Any, kind: Kind, object_id: str, loadbalancer_id: str) -> Any:
+    """The same of a row that was read, None where there was none."""
     if row is None or row.loadbalancer_id != loadbalancer_id:
         raise not_found(kind.title, object_id)
     if row.deleted_generation is not None:

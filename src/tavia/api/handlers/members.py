@@ -16,7 +16,7 @@ from tavia.api.bodies import Body, list_of, read_json, root_of, validated
 from tavia.api.changes import Unchanged, touch_pools
 from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
-from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in
+from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in, still_in_use
 from tavia.api.kinds import MEMBER, POOL
 from tavia.api.rbac import API
 from tavia.model.resources import Member, Pool
@@ -61,10 +61,11 @@ class Members(ChildWriter):
         self.backend.vips.check_member_subnet(body)
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
-            pool = in_use(conn, POOL, pool_id, loadbalancer_id)
+            place = reading.place_for_member(conn, pool_id, body["address"], body["protocol_port"])
+            pool = still_in_use(place.pool, POOL, pool_id, loadbalancer_id)
             graph = Graph(loadbalancer_id, pool.project_id, self.backend.conf)
-            member = graph.add_member(pool.id, body, has_monitor=reading.has_monitor(conn, pool_id))
-            if reading.member_at(conn, pool_id, member.address, member.protocol_port):
+            member = graph.add_member(pool.id, body, has_monitor=place.has_monitor)
+            if place.is_taken:
                 raise rules.duplicate_member(member.address, member.protocol_port)
             quotas.check(conn, self.backend.conf, member.project_id, graph.rows)
             graph.insert(conn, generation)

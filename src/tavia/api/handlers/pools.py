@@ -10,7 +10,6 @@ import falcon
 from sqlalchemy import Connection, Select, select
 
 from tavia.api import quotas, rules, schemas
-from tavia.api.changes import touch_listeners_of
 from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
@@ -94,7 +93,7 @@ class Pools(ChildWriter):
 
     def touch(self, conn: Connection, row: Pool, generation: int) -> None:
         """The listeners that use it."""
-        touch_listeners_of(conn, [row.id], generation)
+        intents.touch_listeners_of(conn, [row.id], generation)
 
     def take_down(self, conn: Connection, row: Pool, generation: int) -> None:
         """Its members and monitor go with it, and no listener has it as its default any more."""
