@@ -23,6 +23,7 @@ from sqlalchemy import Connection, update
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
 from tavia.amphora.protocol import BundleRefused, FenceRefused
+from tavia.bus.events import Event
 from tavia.cloud.protocols import (
     Cloud,
     FixedIp,
@@ -288,6 +289,7 @@ class World:
         self.names_lines = True
         self.authority = authority
         self.stopping = threading.Event()
+        self.announced: list[tuple[Event, LoadBalancer]] = []
         self.topology = topology
 
     # what a tenant does
@@ -413,6 +415,7 @@ class World:
             retry_pending_seconds=300.0,
             retry_interval_max=60.0,
             stopping=self.stopping,
+            announce=lambda event, loadbalancer: self.announced.append((event, loadbalancer)),
         )
 
     def converge(self, loadbalancer: LoadBalancer, owner: str = "worker", passes: int = 6) -> None:

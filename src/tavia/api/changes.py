@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TypeVar
 
 from oslo_config import cfg
@@ -16,7 +15,7 @@ from sqlalchemy import Connection
 
 from tavia.api.errors import ApiError, immutable, not_found
 from tavia.api.kinds import LOADBALANCER
-from tavia.bus.wake import wake_workers
+from tavia.bus import waker
 from tavia.model.resources import Pool
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import intents, once
@@ -40,7 +39,7 @@ class Changes:
     def __init__(self, conf: cfg.ConfigOpts, database: Database) -> None:
         self._database = database
         self._immutable_while_pending: bool = conf.api_settings.immutable_while_pending
-        self._state_dir = Path(conf.tavia.state_dir) if conf.tavia.state_dir else None
+        self._wake = waker(conf)
 
     def create(self, work: Callable[[Connection], T]) -> T:
         """Accept a new load balancer."""
@@ -104,8 +103,7 @@ class Changes:
 
     def _accept(self, transaction: Callable[[Connection], T]) -> T:
         result = self._database.write(transaction)
-        if self._state_dir is not None:
-            wake_workers(self._state_dir)
+        self._wake()
         return result
 
 

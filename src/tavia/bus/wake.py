@@ -9,26 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
-from functools import partial
+import threading
 from pathlib import Path
 
 
 def wake_workers(state_dir: Path) -> None:
-    """Tell all workers that something is due."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    """Tell all workers that something is due. The socket of one that was killed is removed: nobody listens there."""
+    for listener in (state_dir / "wake").glob("*.sock"):
+        _send(listener)
+
+
+def _send(listener: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
         sender.setblocking(False)
-        for listener in (state_dir / "wake").glob("*.sock"):
-            with contextlib.suppress(OSError):
-                sender.sendto(b"", str(listener))
+        try:
+            sender.sendto(b"", str(listener))
+        except ConnectionRefusedError:
+            listener.unlink()
 
 
-def waker(state_dir: str | None) -> Callable[[], None]:
-    """:func:`wake_workers` for a configured state directory; nothing without one, workers poll."""
-    return partial(wake_workers, Path(state_dir)) if state_dir else lambda: None
-
-
-class Wakeups:
+class Datagrams:
     """A worker's side: blocks until a wake-up comes, or ``timeout`` seconds have passed."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -49,7 +49,29 @@ class Wakeups:
                 while True:
                     self._socket.recv(1)
 
+    def interrupt(self) -> None:
+        """End a wait, from another thread."""
+        _send(self._path)
+
     def close(self) -> None:
         """Stop listening."""
         self._socket.close()
         self._path.unlink(missing_ok=True)
+
+
+class NoWakeups:
+    """For a worker that nobody can wake: it polls."""
+
+    def __init__(self) -> None:
+        self._interrupted = threading.Event()
+
+    def wait(self, timeout: float) -> None:
+        """Return after ``timeout`` seconds."""
+        self._interrupted.wait(timeout)
+
+    def interrupt(self) -> None:
+        """End this wait and all further ones."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """There is nothing to stop."""

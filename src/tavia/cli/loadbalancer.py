@@ -56,7 +56,7 @@ class ReleaseLoadBalancer(DatabaseCommand):
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """See cliff."""
-        from tavia.bus.wake import waker  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.bus import waker  # noqa: PLC0415  slow to import, not needed for help
         from tavia.model.resources import OUR_PROVIDERS  # noqa: PLC0415
         from tavia.store import history, release  # noqa: PLC0415
 
@@ -72,7 +72,7 @@ class ReleaseLoadBalancer(DatabaseCommand):
         )
         if holder:
             raise SeamError(Seam.CONTROL, "lease-held", refusal(holder, found, conf))
-        waker(conf.tavia.state_dir)()
+        waker(conf)()
         self.console.print(
             f"{loadbalancer.name or 'load balancer'} ({loadbalancer.id}), {loadbalancer.provisioning_status}, "
             "is handed to the workers again.\n"

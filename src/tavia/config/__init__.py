@@ -31,6 +31,7 @@ from tavia.config import (
     keepalived_vrrp,
     keystone_authtoken,
     networking,
+    oslo_messaging,
     quotas,
     tavia_group,
 )
@@ -98,6 +99,10 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
     except ValueError as error:
         raise Mistakes([str(error)]) from error
     conf.register_opts(options, group=group)
+    if oslo_messaging.is_named(_sections(conf)):
+        for group, options in oslo_messaging.options():
+            conf.register_opts(options, group=group)
+        oslo_messaging.set_defaults(conf)
     mistakes = list(_mistakes(conf))
     if mistakes:
         raise Mistakes(mistakes)
@@ -121,23 +126,29 @@ def log_values(conf: cfg.ConfigOpts) -> None:
 
 def unused_options(conf: cfg.ConfigOpts) -> list[str]:
     """What the configuration files set and nothing here reads: ``[group] name``, sorted."""
-    sections: dict[str, dict[str, list[str]]] = {}
-    in_directories = (str(path) for directory in conf.config_dir or () for path in Path(directory).glob("*.conf"))
-    for path in chain(conf.config_file, in_directories):
-        cfg.ConfigParser(path, sections).parse()
     known = set(_known_names(conf))
     return sorted(
         f"[{section}] {name}"
-        for section, assignments in sections.items()
+        for section, assignments in _sections(conf).items()
         for name in assignments
         if (section, name.replace("-", "_")) not in known
     )
 
 
+def _sections(conf: cfg.ConfigOpts) -> dict[str, dict[str, list[str]]]:
+    """What the configuration files assign, by group and name."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    in_directories = (str(path) for directory in conf.config_dir or () for path in Path(directory).glob("*.conf"))
+    for path in chain(conf.config_file, in_directories):
+        cfg.ConfigParser(path, sections).parse()
+    return sections
+
+
 def all_options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:
-    """All options but oslo.log's, which registers its own: (group, None for DEFAULT; options)."""
+    """All options but oslo.log's, which registers its own, and oslo.messaging's: (group, None for DEFAULT; options)."""
     for module in _GROUPS:
         yield module.GROUP, module.OPTIONS
+    yield "oslo_messaging", oslo_messaging.OWN_OPTIONS
     yield "database", database_options.database_opts
     yield from oslo_middleware.opts.list_opts_cors()
     yield from oslo_middleware.opts.list_opts_healthcheck()
@@ -154,7 +165,8 @@ def options_of(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
 
 
 def _known_options(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
-    for group, options in chain(all_options(), log_options.list_opts(), [keystone_authtoken.plugin_options(conf)]):
+    late = [keystone_authtoken.plugin_options(conf), *(oslo_messaging.options() if "transport_url" in conf else [])]
+    for group, options in chain(all_options(), log_options.list_opts(), late):
         yield from ((group, option) for option in options)
 
 
@@ -169,7 +181,7 @@ def _mistakes(conf: cfg.ConfigOpts) -> Iterator[str]:
     """Read every option once: oslo.config checks a value only when it is read."""
     if conf.prog in NEED_HEARTBEAT_KEY and not conf.health_manager.heartbeat_key:
         yield "[health_manager] heartbeat_key: not set; it must be the same on every controller"
-    groups = {name: conf[name] for name in {group for group, _ in all_options() if group}}
+    groups = {name: conf[name] for name in {group for group, _ in _known_options(conf) if group}}
     for group, options in ({"DEFAULT": conf} | groups).items():
         for name in options:
             try:

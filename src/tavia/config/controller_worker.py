@@ -87,4 +87,9 @@ OPTIONS = [
         default=[],
         help="Networks that an amphora boots on. The first is the management network.",
     ),
+    cfg.BoolOpt(
+        "event_notifications",
+        default=True,
+        help="Notify of load balancers created, updated and deleted; see [oslo_messaging_notifications].",
+    ),
 ]

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tavia import cloud as clouds
 from tavia.amphora.client import AgentClient
 from tavia.amphora.protocol import AgentStatus
-from tavia.bus.wake import waker
+from tavia.bus import waker
 from tavia.config.controller_worker import AMPHORA_NOOP
 from tavia.diagnosis.guard import Limits
 from tavia.health.grace import Grace
@@ -125,7 +125,7 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
     database = open_database(conf.database.connection, conf.database)
     with database.read() as conn:
         inbox = Inbox(lambda: options.heartbeat_key, liveness.last_orders(conn))
-    wake = waker(conf.tavia.state_dir)
+    wake = waker(conf)
     cloud = clouds.connect(conf)
     tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
     witnesses = Witnesses(cloud.compute, _ask_agent(conf), tags, options.failover_threads)

@@ -15,7 +15,7 @@ from oslo_db.exception import DBError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tavia import cloud as clouds
-from tavia.bus.wake import waker
+from tavia.bus import waker
 from tavia.housekeeping.orphans import Orphans
 from tavia.housekeeping.resync import Resync
 from tavia.metrics import housekeeping as metrics
@@ -99,7 +99,7 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     options = conf.house_keeping
     database = open_database(conf.database.connection, conf.database)
     orphans = Orphans(database, clouds.connect(conf), conf.tavia.orphan_grace, conf.host)
-    resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf.tavia.state_dir))
+    resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf))
     dead = partial(purge_dead_services, database, DEAD_AFTER)
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)
     certificates = partial(report_certificates, database, options.cert_expiry_buffer)

@@ -25,6 +25,8 @@ from sqlalchemy import Connection
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
+from tavia.bus import Announce
+from tavia.bus.events import Event
 from tavia.cloud.protocols import Networking
 from tavia.metrics import worker as metrics
 from tavia.model.resources import Amphora
@@ -90,6 +92,7 @@ class Controller:
     retry_pending_seconds: float
     retry_interval_max: float
     stopping: threading.Event
+    announce: Announce
 
 
 def _nothing(_conn: Connection) -> Any:
@@ -332,6 +335,8 @@ class Convergence:
         )
         if not more:
             self._count_change()
+        if generation > loadbalancer.observed_generation:
+            self.controller.announce(Event.UPDATED if loadbalancer.observed_generation else Event.CREATED, loadbalancer)
         return more
 
     def _commit_wait(self) -> None:
@@ -342,6 +347,7 @@ class Convergence:
         gone = self._tree.loadbalancer
         self._end("done", lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
         self._count_change()
+        self.controller.announce(Event.DELETED, gone)
 
     def _count_change(self) -> None:
         """Where this ended a change: how long its tenant waited."""

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
-from tavia.bus.wake import Wakeups
+from tavia.bus import Wakeups
 from tavia.metrics import worker as metrics
 from tavia.store import convergence as store
 from tavia.store.leases import Lease
@@ -43,6 +43,7 @@ class Loop:
     def stop(self) -> None:
         """See tavia.process.lifetime.Service."""
         self._controller.stopping.set()
+        self._wakeups.interrupt()
 
     def unfinished(self) -> list[str]:
         """See tavia.process.lifetime.Service."""

@@ -18,7 +18,7 @@ from oslo_config import cfg
 from tavia import cloud as clouds
 from tavia.amphora.client import AgentClient
 from tavia.amphora.noop import NoopAgentClient
-from tavia.bus.wake import Wakeups
+from tavia.bus import announcer, wakeups
 from tavia.config.controller_worker import AMPHORA_NOOP
 from tavia.model.resources import OUR_PROVIDERS, Amphora
 from tavia.model.seams import Seam, SeamError
@@ -57,10 +57,11 @@ def build(conf: cfg.ConfigOpts) -> Loop:
         retry_pending_seconds=conf.tavia.retry_pending_seconds,
         retry_interval_max=conf.tavia.retry_interval_max,
         stopping=threading.Event(),
+        announce=announcer(conf),
     )
     return Loop(
         controller,
-        Wakeups(Path(conf.tavia.state_dir)),
+        wakeups(conf),
         providers=OUR_PROVIDERS,
         poll_interval=conf.tavia.poll_interval,
         max_workers=conf.tavia.max_workers,

@@ -13,7 +13,7 @@ import trees
 from sqlalchemy import select, update
 
 from tavia import config
-from tavia.bus.wake import Wakeups
+from tavia.bus.wake import Datagrams
 from tavia.cli import loadbalancer as cli
 from tavia.model.resources import LoadBalancer
 from tavia.model.statuses import ProvisioningStatus
@@ -118,7 +118,7 @@ def hold(database: Database, lb_id: str) -> str:
 def test_a_release_wakes_the_workers_and_says_what_to_look_at_next(
     database: Database, lb_id: str, run: Run, tmp_path: Path
 ) -> None:
-    wakeups = Wakeups(tmp_path)
+    wakeups = Datagrams(tmp_path)
     wakeups._socket.settimeout(0.0)
     said = run("loadbalancer", "release", "web")
     assert wakeups._socket.recv(1) == b""

@@ -11,7 +11,7 @@ from counted import growth, sample
 from sqlalchemy import update
 from world import World
 
-from tavia.bus.wake import Wakeups
+from tavia.bus.wake import Datagrams
 from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import LoadBalancer
 from tavia.model.statuses import ProvisioningStatus
@@ -110,7 +110,7 @@ def test_only_a_lease_that_ran_out_under_an_owner_was_taken_over(
     lb = world.create()
     if owner:
         world.database.write(lambda conn: leases.take(conn, leases.seen(conn, lb.id), owner, -1.0))
-    loop = Loop(world.controller(), Wakeups(tmp_path), providers={"amphora"}, poll_interval=3600.0, max_workers=1)
+    loop = Loop(world.controller(), Datagrams(tmp_path), providers={"amphora"}, poll_interval=3600.0, max_workers=1)
     with growth("tavia_lease_takeovers_total") as taken_over:
         loop.take_due()
         world.stopping.set()

@@ -10,7 +10,7 @@ from typing import Any
 
 from world import World
 
-from tavia.bus.wake import Wakeups, wake_workers
+from tavia.bus.wake import Datagrams, wake_workers
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import convergence as store
 from tavia.worker.loop import Loop
@@ -28,7 +28,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 def make_loop(world: World, directory: Path, max_workers: int) -> Loop:
     """One that looks by itself once an hour, so that nothing but wake-ups and free threads drives it."""
     return Loop(
-        world.controller(), Wakeups(directory), providers={"amphora"}, poll_interval=3600.0, max_workers=max_workers
+        world.controller(), Datagrams(directory), providers={"amphora"}, poll_interval=3600.0, max_workers=max_workers
     )
 
 
