@@ -6,15 +6,17 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.schema import AddConstraint
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
@@ -81,10 +83,34 @@ def _compare_strings_exactly(conn: Connection) -> None:
     )
     others = conn.execute(tables, {"name": name, "ours": COLLATION}).scalars().all()
     conn.execute(text(f"ALTER DATABASE {preparer.quote(name)} {form}"))
-    conn.execute(text("SET SESSION foreign_key_checks = 0"))  # both ends of a key change, one after the other
-    for table in others:
-        conn.execute(text(f"ALTER TABLE {preparer.quote(table)} CONVERT TO {form}"))
-    conn.execute(text("SET SESSION foreign_key_checks = 1"))
+    if others:
+        for table, keys in _foreign_keys(conn).items():  # MariaDB changes no column that is part of one
+            for key in keys:
+                conn.execute(
+                    text(f"ALTER TABLE {preparer.quote(table)} DROP FOREIGN KEY {preparer.quote(key['name'])}")
+                )
+        for table in others:
+            conn.execute(text(f"ALTER TABLE {preparer.quote(table)} CONVERT TO {form}"))
+    _restore_foreign_keys(conn)
+
+
+def _restore_foreign_keys(conn: Connection) -> None:
+    """Those that are declared, of columns that are there: also what a run left out that ended half-way."""
+    there = _foreign_keys(conn)
+    inspector = inspect(conn)
+    for name in there:
+        columns = {column["name"] for column in inspector.get_columns(name)}
+        held = {tuple(key["constrained_columns"]) for key in there[name]}
+        declared = schema.metadata.tables[name].foreign_key_constraints if name in schema.metadata.tables else ()
+        for constraint in declared:
+            if columns.issuperset(constraint.column_keys) and tuple(constraint.column_keys) not in held:
+                conn.execute(AddConstraint(constraint, isolate_from_table=False))
+
+
+def _foreign_keys(conn: Connection) -> Mapping[str, Sequence[Any]]:
+    """By table, each table among them."""
+    inspector = inspect(conn)
+    return {name: inspector.get_foreign_keys(name) for name in inspector.get_table_names()}
 
 
 def open_database(connection: str, options: Options | None = None, *, waits: bool = True) -> Database:

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from tavia.store.migrations import rerunnable  # noqa: F401  changes Alembic's operations
 from tavia.store.schema import metadata
 
 connection = context.config.attributes["connection"]
