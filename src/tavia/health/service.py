@@ -30,7 +30,7 @@ from tavia.health.witnesses import AskAgent, Witnesses
 from tavia.model.seams import Seam, SeamError
 from tavia.process.lifetime import serve
 from tavia.store import liveness
-from tavia.store.database import Database, StoreBusy
+from tavia.store.database import Database, OutcomeUnknown, StoreBusy, StoreUnreachable
 from tavia.store.migrate import open_database
 
 LOG = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ PROBE_TIMEOUT = 2.0
 
 LONGEST_FLUSH_INTERVAL = 2.0
 
-DATABASE_ERRORS = (DBError, SQLAlchemyError, StoreBusy)
+DATABASE_ERRORS = (DBError, SQLAlchemyError, StoreBusy, StoreUnreachable, OutcomeUnknown)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
