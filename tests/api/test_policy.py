@@ -25,6 +25,7 @@ from tavia.api.gate import Gate
 from tavia.api.handlers.common import Backend
 from tavia.api.routes import Route, routes
 from tavia.api.vips import Vips
+from tavia.model.seams import SeamError
 
 MINE, ANOTHER = "11111111111111111111111111111111", "22222222222222222222222222222222"
 
@@ -320,11 +321,34 @@ def test_a_changed_policy_counts_at_once(guard: Any) -> None:
     assert guarded.request("nobody", "GET", "/pools").status_code == 403
 
 
-def test_a_policy_that_cannot_be_read_allows_nothing_and_says_so(guard: Any) -> None:
+BROKEN = {
+    "no YAML": "a: b: c",
+    "a list": "- a",
+    "a word": "hello",
+    "a number for a check": f'"{rbac.API}loadbalancer:get_all": 5',
+    "no check": f'"{rbac.API}loadbalancer:get_all":',
+    "no check, in a word": f'"{rbac.API}loadbalancer:get_all": no',
+    "a circle": f'"{rbac.API}loadbalancer:get_all": "rule:a"\n"a": "rule:b"\n"b": "rule:a"',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN.keys())
+def test_a_policy_that_cannot_be_read_allows_nothing_and_says_so_until_it_is_mended(guard: Any, text: str) -> None:
     guarded = guard()
-    override(guarded, "a: b: c")
-    answer = guarded.request("admin", "GET", "/loadbalancers")
-    assert (answer.status_code, answer.json["faultstring"][:25]) == (503, "control/policy-unreadable")
+    assert guarded.request("reader", "GET", "/loadbalancers").status_code == 200
+    override(guarded, text)
+    for _ in range(2):
+        answer = guarded.request("reader", "GET", "/loadbalancers")
+        assert (answer.status_code, answer.json["faultstring"][:25]) == (503, "control/policy-unreadable")
+    override(guarded, f'"{rbac.API}loadbalancer:get_all": "role:reader"')
+    assert guarded.request("reader", "GET", "/loadbalancers").status_code == 200
+
+
+def test_a_service_does_not_start_on_a_policy_that_cannot_be_read(guard: Any) -> None:
+    conf = guard().api.conf
+    Path(conf.config_file[-1]).with_name("policy.yaml").write_text("- a")
+    with pytest.raises(SeamError, match="policy-unreadable"):
+        Policy(conf)
 
 
 @pytest.mark.parametrize(("refused", "additive"), [("post", True), ("put", True), ("delete", False)])

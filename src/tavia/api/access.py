@@ -33,8 +33,8 @@ class Policy:
         """Read the policy a first time. Raises SeamError."""
         self._conf = conf
         self._own = threading.local()
-        with _told_when_unreadable():
-            self._enforcer().load_rules()
+        with self._rules():
+            pass
 
     def allows(self, rule: str, project_id: str | None, context: RequestContext) -> bool:
         """Whether the rule lets this caller act on what belongs to the project. Raises SeamError.
@@ -45,10 +45,26 @@ class Policy:
             return True
         target = {"project_id": project_id} if project_id is not None else {}
         credentials: dict[str, Any] = dict(context.to_policy_values())
-        enforcer = self._enforcer()
-        with _told_when_unreadable():
+        with self._rules() as enforcer:
             credentials["is_admin"] = enforcer.authorize(rbac.IS_ADMIN, target, credentials)
             return bool(enforcer.authorize(rule, target, credentials))
+
+    @contextmanager
+    def _rules(self) -> Iterator[Enforcer]:
+        """This thread's, up to date. Raises SeamError for whatever oslo.policy makes of a broken file."""
+        try:
+            enforcer = self._enforcer()
+            enforcer.load_rules()
+            _refuse_empty_rules(enforcer)
+            yield enforcer
+        except Exception as error:
+            self._own.enforcer = None  # it has noted the file as read, and would go on with the rules from before
+            raise SeamError(
+                Seam.CONTROL,
+                "policy-unreadable",
+                "The policy cannot be read, so nothing is allowed; "
+                f"mend [oslo_policy] policy_file, which maps rules to checks: {error}",
+            ) from error
 
     def _enforcer(self) -> Enforcer:
         enforcer: Enforcer | None = getattr(self._own, "enforcer", None)
@@ -107,16 +123,11 @@ class Access:
         return self._rule
 
 
-@contextmanager
-def _told_when_unreadable() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, cfg.Error) as error:
-        raise SeamError(
-            Seam.CONTROL,
-            "policy-unreadable",
-            f"The policy cannot be read, so nothing is allowed; mend [oslo_policy] policy_file: {error}",
-        ) from error
+def _refuse_empty_rules(enforcer: Enforcer) -> None:
+    """A rule that someone left without a check would allow everything to everyone. Raises ValueError."""
+    for rule in enforcer.file_rules.values():
+        if not isinstance(rule.check_str, str | list):
+            raise ValueError(f"the rule {rule.name} has no check; '!' allows it to nobody, '@' to everyone")
 
 
 def access_of(req: falcon.Request) -> Access:
