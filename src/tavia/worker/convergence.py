@@ -111,6 +111,7 @@ class Convergence:
         self._serial = 0
         self._operation = ""
         self._is_journalled = False
+        self._recorded_generation = 0
         self._after_a_loss = after_a_loss
         self._unwritten: list[Callable[[Connection], None]] = []
         self._tree = observed.tree
@@ -399,7 +400,7 @@ class Convergence:
         unwritten, self._unwritten = self._unwritten, []
         at, ttl = time.monotonic(), self.controller.keeper.ttl
 
-        def fenced(conn: Connection) -> T:
+        def fenced(conn: Connection) -> tuple[str, T]:
             if fence:
                 fence(conn, self.lease)
             else:
@@ -409,10 +410,15 @@ class Convergence:
             result = work(conn)
             for late in unwritten:
                 late(conn)
-            return result
+            return self._operation, result
 
-        result = self.controller.database.write(fenced)
-        self._is_journalled = True
+        try:
+            # The operation of the run that was committed, which need not be the last one.
+            self._operation, result = self.controller.database.write(fenced)
+        except Exception:
+            self.facts.committed_generation = self._recorded_generation
+            raise
+        self._is_journalled, self._recorded_generation = True, self.facts.committed_generation
         self.controller.keeper.renewed(self.lease, at)
         return result
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select, text, update
 from world import FakeAgent, Killed, World
 
 from tavia.amphora.client import TlsRefused
@@ -16,10 +18,12 @@ from tavia.cloud.protocols import ServerSpec, ServerStatus
 from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
+from tavia.store import convergence as store
 from tavia.store import intents, journal, leases, liveness, schema
 from tavia.store.clock import now
+from tavia.store.database import Database
 from tavia.store.rows import utcnow
-from tavia.worker.rounds import ROUNDS
+from tavia.worker.rounds import ROUNDS, converge
 
 MakeWorld = Callable[..., World]
 ACTIVE, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR
@@ -358,3 +362,52 @@ def test_a_server_that_is_adopted_has_a_certificate_with_an_end(make_world: Make
 
 def _die() -> None:
     raise Killed("between a server and its row")
+
+
+def test_what_runs_but_is_recorded_nowhere_is_not_shown_as_active(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    lb = world.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "commit_children", lambda conn, *_: conn.execute(text("no such statement")))
+        world.converge(lb, passes=1)
+        world.sql(update(schema.load_balancer).values(failing_since=now() - 301.0, due_at=0.0))
+        world.converge(lb, passes=1)
+    assert world.bundles, "all of it runs"
+    assert statuses(world, lb) == {ERROR, ProvisioningStatus.PENDING_CREATE}, "the load balancer, and what is below it"
+    world.look_again(lb)
+    world.converge(lb)
+    assert statuses(world, lb) == {ACTIVE}
+
+
+def statuses(world: World, loadbalancer: LoadBalancer) -> set[ProvisioningStatus]:
+    tree = world.tree(loadbalancer)
+    return {row.provisioning_status for row in (tree.loadbalancer, *tree.listeners, *tree.pools, *tree.members)}
+
+
+class LostAnswers(Database):
+    """Each COMMIT is done and its answer lost; a Galera node that lags lets a second run pass up to its own."""
+
+    def write(self, work: Callable[[Connection], Any]) -> Any:
+        done = super().write(work)
+        with self.engine.connect().execution_options(writer=True) as conn:
+            second = conn.begin()
+            with suppress(Exception):
+                work(conn)
+            second.rollback()
+        return done
+
+
+def test_steps_belong_to_the_operation_that_was_committed_where_its_answer_was_lost(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    controller = replace(world.controller(), database=LostAnswers(world.database.engine, world.database.snapshots))
+    (free,) = world.due()
+    try:
+        converge(controller, free, "worker")
+    finally:
+        controller.keeper.stop()
+    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
+    assert set(steps(world)) == {"done"}
+    assert scalar(world, select(schema.operation.c.state)) == "done"
