@@ -46,11 +46,12 @@ def serve(conf: cfg.ConfigOpts, registry: CollectorRegistry | None = None) -> No
     )
     build.labels(version("tavia"), conf.prog).set(1)
     try:
-        start_http_server(port, addr=host, registry=registry or REGISTRY)
+        server, _ = start_http_server(port, addr=host, registry=registry or REGISTRY)
     except OSError as error:
         raise SystemExit(
             f"{conf.prog}: [tavia] metrics_bind_host {host}, {_option(conf)} {port}: {error.strerror}"
         ) from error
+    os.register_at_fork(after_in_child=server.socket.close)  # a fork that outlives us would keep the port
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 import urllib3
 from controllers import ADDRESS, Controllers, controllers
@@ -60,6 +61,15 @@ def test_a_process_of_the_api_that_dies_takes_no_count_with_it(stand: Controller
     os.kill(int(old[0]), signal.SIGKILL)
     eventually(lambda: len(set(children.read_text().split()) - set(old)) == 1, "another process is there")
     assert counted() == before > 0
+
+
+def test_the_apis_port_for_metrics_goes_with_the_process_that_answers_there(stand: Controllers, ports: Ports) -> None:
+    """Its children live on for as long as a client keeps them busy; the next service needs the port at once."""
+    api = stand.named("tavia-api")[0]
+    children = psutil.Process(api.pid).children()
+    listening = {connection.laddr.port for child in children for connection in child.net_connections("tcp")}
+    assert int(stand.url(api).rpartition(":")[2]) in listening
+    assert ports["tavia-api"] not in listening
 
 
 def test_the_worker_counts_what_it_did(stand: Controllers, ports: Ports) -> None:
