@@ -95,7 +95,8 @@ def operation(conn: Connection, id_or_beginning: str) -> Operation:
         _select_operations().where(_operation.id.startswith(id_or_beginning, autoescape=True)).limit(NAMED)
     ).all()
     if not found:
-        raise SeamError(Seam.CONTROL, "no-operation", f"the journal has no operation {id_or_beginning!r}")
+        message = f"the journal has no operation {id_or_beginning!r}; tavia operation list names the newest"
+        raise SeamError(Seam.CONTROL, "no-operation", message)
     if len(found) > 1:
         ids = ", ".join(row.id for row in found)
         raise SeamError(Seam.CONTROL, "many-operations", f"several operations begin with {id_or_beginning!r}: {ids}")

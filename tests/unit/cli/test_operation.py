@@ -124,8 +124,8 @@ def test_an_operation_without_steps_says_so(database: Database, lb_id: str, run:
     ("words", "said"),
     [
         (("operation", "list", "nowhere"), "no load balancer with the id or name 'nowhere'"),
-        (("operation", "list", "--marker", "nowhere"), "no operation 'nowhere'"),
-        (("operation", "show", "nowhere"), "no operation 'nowhere'"),
+        (("operation", "list", "--marker", "nowhere"), "no operation 'nowhere'; tavia operation list"),
+        (("operation", "show", "nowhere"), "no operation 'nowhere'; tavia operation list"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(run: Run, words: tuple[str, ...], said: str) -> None:
