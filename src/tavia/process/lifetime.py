@@ -8,6 +8,7 @@ The main thread only waits for signals, so that they are heard whatever hangs in
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -31,6 +32,9 @@ LOG = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ENDED = 0
 """Stands among the signals when the service has ended."""
+
+LEAVE_SECONDS = 5.0
+"""For how long a process that ends as it should waits for what it has still to say."""
 
 Signals = SimpleQueue[int]
 
@@ -71,6 +75,7 @@ def serve(prog: str, argv: Sequence[str] | None, build: Callable[[cfg.ConfigOpts
     status = attend(conf, service, signals)
     if status == 0:
         presence.withdraw(database)
+        take_leave()
     end(status)
 
 
@@ -118,6 +123,13 @@ def _time_left(conf: cfg.ConfigOpts, stopping_since: float | None) -> float | No
     if stopping_since is None or not _timeout(conf):
         return None
     return max(0.0, stopping_since + _timeout(conf) - time.monotonic())
+
+
+def take_leave() -> None:
+    """Do what was registered for an ordinary exit, which :func:`end` is not: the last notifications go out."""
+    leaving = threading.Thread(target=atexit._run_exitfuncs, name="taking leave", daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_SECONDS)
 
 
 def end(status: int) -> None:
