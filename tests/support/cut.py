@@ -70,6 +70,7 @@ class Wire:
                     sink.sendall(data)
 
     def _cut(self, cut: Cut, commit: bytes, client: socket.socket, server: socket.socket) -> None:
+        self.done.append(cut)  # first: who waits for this COMMIT goes on as soon as it arrives
         if cut is Cut.ANSWER:
             server.sendall(commit)
             server.recv(65536)
@@ -79,7 +80,6 @@ class Wire:
             time.sleep(1.0)  # the point of it: the other run is under way by then
             server.sendall(commit)
             server.recv(65536)
-        self.done.append(cut)
 
 
 @contextlib.contextmanager

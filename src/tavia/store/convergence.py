@@ -25,6 +25,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     update,
 )
 
@@ -44,7 +45,7 @@ R = TypeVar("R")
 
 
 IS_DUE = and_(
-    or_(_lb.generation > _lb.attempted_generation, _lb.due_at <= now()),
+    or_(_lb.unattempted == true(), _lb.due_at <= now()),
     or_(_lb.provisioning_status != ProvisioningStatus.DELETED, _lb.due_at.is_not(None)),
     schema.lease.c.until <= now(),
 )

@@ -36,7 +36,7 @@ def _declared_enumerations(resource: type[Any]) -> dict[str, type[StrEnum]]:
 def from_row(resource: type[R], row: RowMapping) -> R:
     """A dataclass from a row with all columns of its table (others, of other tables too, are ignored)."""
     enumerations, columns = _enumerations(resource), TABLES[resource].c
-    values = {column.name: row[column] for column in columns}
+    values = {a.name: row[columns[a.name]] for a in attributes(resource)}
     for name, enumeration in enumerations.items():
         if values[name] is not None:
             values[name] = enumeration(values[name])

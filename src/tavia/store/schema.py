@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     Double,
     ForeignKey,
@@ -69,7 +70,14 @@ def _table(resource: type[Any], *extra: Any) -> Table:
     return Table(resource.table, metadata, *(_column(a) for a in attributes(resource)), *extra)
 
 
-load_balancer = _table(LoadBalancer, Index("ix_load_balancer_project", "project_id", "created_at"))
+load_balancer = _table(
+    LoadBalancer,
+    Column("unattempted", Boolean, Computed("generation > attempted_generation", persisted=False)),
+    Index("ix_load_balancer_project", "project_id", "created_at"),
+    Index("ix_load_balancer_unattempted", "unattempted"),
+    Index("ix_load_balancer_due_at", "due_at"),
+)
+"""``unattempted`` is the database's own: workers, who look every second, find what is due by index."""
 pool = _table(Pool)
 listener = _table(Listener)
 member = _table(Member)
