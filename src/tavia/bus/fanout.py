@@ -1,8 +1,8 @@
 """Wake-ups over the message bus: every worker on every machine hears each one, through oslo.messaging's fanout.
 
-A wake-up names no load balancer. Workers woken for the same change each look for what is due, once; whoever is late
-finds the lease taken, by one SELECT or one UPDATE of no row. A name would save that SELECT and cost each worker the
-UPDATE, and a burst could no longer be one message.
+A wake-up names no load balancer. Workers woken for the same change each look for what is due by one SELECT; who comes
+late finds nothing, who comes second sends one UPDATE that touches no row. A name would save nothing of that, as a lease
+is taken as it was last seen, and a burst could no longer be one message.
 """
 
 from __future__ import annotations

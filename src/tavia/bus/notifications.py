@@ -40,6 +40,8 @@ class Announcer:
         transport = notification_transport(conf)
         publisher = f"octavia-worker.{conf.host}"
         self._notifier = oslo_messaging.Notifier(transport, publisher_id=publisher)  # type: ignore[no-untyped-call]
+        if self._notifier.retry < 0:
+            self._notifier.retry = None  # for ever too, but with -1 RabbitMQ's driver gives up where it cannot connect
         self._outbox: Outbox[tuple[Event, LoadBalancer]] = Outbox("notifications", self._send, limit=KEPT)
         atexit.register(self._outbox.drain, LEAVE_WITHIN)
 

@@ -336,8 +336,7 @@ class Convergence:
         )
         if not more:
             self._count_change()
-        if generation > loadbalancer.observed_generation:
-            self.controller.announce(Event.UPDATED if loadbalancer.observed_generation else Event.CREATED, loadbalancer)
+        self._announce_applied()
         return more
 
     def _commit_wait(self) -> None:
@@ -349,6 +348,11 @@ class Convergence:
         self._end("done", lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
         self._count_change()
         self.controller.announce(Event.DELETED, gone)
+
+    def _announce_applied(self) -> None:
+        loadbalancer = self._tree.loadbalancer
+        if self._tree.generation > loadbalancer.observed_generation:
+            self.controller.announce(Event.UPDATED if loadbalancer.observed_generation else Event.CREATED, loadbalancer)
 
     def _count_change(self) -> None:
         """Where this ended a change: how long its tenant waited."""
@@ -362,7 +366,7 @@ class Convergence:
         metrics.failed(failure)
         is_served = self.facts.committed_generation == tree.generation
 
-        def record(conn: Connection) -> None:
+        def record(conn: Connection) -> bool:
             failing_for = store.failing_for(conn, tree.loadbalancer.id)
             decision = retry(failure, failing_for, controller.retry_pending_seconds, controller.retry_interval_max)
             shown = ProvisioningStatus.ACTIVE if is_served else ProvisioningStatus.ERROR
@@ -374,8 +378,10 @@ class Convergence:
                 shown=shown if decision.show else None,
                 retry_in=decision.after,
             )
+            return is_served and decision.show
 
-        self._end("failed", record, failure)
+        if self._end("failed", record, failure):
+            self._announce_applied()
 
     # writing
 
