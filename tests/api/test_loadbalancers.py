@@ -13,6 +13,7 @@ from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, Subnet
 from tavia.model.resources import LoadBalancer, Member
 from tavia.store import schema
+from tavia.store.database import OutcomeUnknown
 
 NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
 SUBNET_V6 = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d06"
@@ -172,6 +173,22 @@ def test_a_port_is_removed_again_when_the_request_is_refused_after_all(
     told = api.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})
     assert told == (403, "Quota has been met for resources: Load Balancer")
     assert networking.all_ports() == []
+
+
+def test_a_port_stays_where_nobody_knows_whether_the_load_balancer_was_accepted(
+    picky: Api, networking: OneNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = picky.database.write
+
+    def write_and_lose_the_answer(work: Any) -> None:
+        write(work)
+        raise OutcomeUnknown(OSError("Lost connection"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(picky.database, "write", write_and_lose_the_answer)
+        assert picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})[0] == 503
+    (created,) = picky.get("/loadbalancers")["loadbalancers"]
+    assert [port.id for port in networking.all_ports()] == [created["vip_port_id"]]
 
 
 def test_networks_can_be_denied_and_sources_switched_off(make_api: ApiFactory, networking: OneNetwork) -> None:

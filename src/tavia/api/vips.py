@@ -18,6 +18,7 @@ from oslo_config import cfg
 
 from tavia.api.errors import ApiError, validation_failure
 from tavia.cloud.protocols import AddressRefused, Networking, NotFound, Port, Subnet
+from tavia.store.database import OutcomeUnknown
 
 _SOURCES = ("vip_port_id", "vip_network_id", "vip_subnet_id")
 SUBNET_REMEMBERED_SECONDS = 60.0
@@ -46,10 +47,15 @@ class Vips:
 
     @contextmanager
     def of(self, loadbalancer_id: str, body: dict[str, Any]) -> Iterator[Vip]:
-        """The VIP that a POST asks for. Raises ApiError; removes a port it made when the block raises."""
+        """The VIP that a POST asks for. Raises ApiError; removes a port it made when the block raises.
+
+        But for OutcomeUnknown: the load balancer may be there. Otherwise housekeeping finds the port to be an orphan.
+        """
         vip = self._make(loadbalancer_id, body)
         try:
             yield vip
+        except OutcomeUnknown:
+            raise
         except BaseException:
             if vip.vip_port_ours:
                 self._networking.delete_port(vip.vip_port_id)
