@@ -35,7 +35,7 @@ def test_a_lock_that_is_held_is_503_and_says_when_to_come_back(its_api: Any, mon
 
 
 def test_a_database_that_is_gone_is_503_and_comes_back(
-    make_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(database_module, "PATIENCE", 0.2)
     server = MariaDb.start(tmp_path / "server")
@@ -46,7 +46,9 @@ def test_a_database_that_is_gone_is_503_and_comes_back(
         for method, body in (("GET", None), ("PUT", {"loadbalancer": {"name": "late"}})):
             result = api.request(method, f"/loadbalancers/{lb['id']}", body)
             assert (result.status_code, result.headers["retry-after"]) == (503, "1"), method
-            assert "mariadb-of-a-test" not in result.text
+            assert "control/database-unreachable" in result.json["faultstring"]
+            assert not [inner for inner in ("mariadb-of-a-test", "127.0.0.1", "2003") if inner in result.text]
+            assert "127.0.0.1" in caplog.text, "the log says which"
         server.run()
         assert api.get(f"/loadbalancers/{lb['id']}")["loadbalancer"]["id"] == lb["id"]
         assert api.put("loadbalancer", f"/loadbalancers/{lb['id']}", name="back")["name"] == "back"

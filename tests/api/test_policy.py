@@ -340,6 +340,7 @@ def test_a_policy_that_cannot_be_read_allows_nothing_and_says_so_until_it_is_men
     for _ in range(2):
         answer = guarded.request("reader", "GET", "/loadbalancers")
         assert (answer.status_code, answer.json["faultstring"][:25]) == (503, "control/policy-unreadable")
+        assert answer.json["faultstring"].endswith("maps rules to checks"), "what the file says is for the log"
     override(guarded, f'"{rbac.API}loadbalancer:get_all": "role:reader"')
     assert guarded.request("reader", "GET", "/loadbalancers").status_code == 200
 

@@ -63,7 +63,8 @@ class Policy:
                 Seam.CONTROL,
                 "policy-unreadable",
                 "The policy cannot be read, so nothing is allowed; "
-                f"mend [oslo_policy] policy_file, which maps rules to checks: {error}",
+                "mend [oslo_policy] policy_file, which maps rules to checks",
+                detail=str(error),
             ) from error
 
     def _enforcer(self) -> Enforcer:

@@ -35,11 +35,12 @@ class Fault:
 class SeamError(Exception):
     """A failure inside: it names the seam, a stable code and what the operator can do.
 
-    ``permanent`` is true for a cause that waiting cannot cure (no image, quota): it is shown at once.
+    ``permanent`` is true for a cause that waiting cannot cure (no image, quota): it is shown at once. ``detail`` is
+    what a server or a file said, with hosts and users in it: for logs and commands, never for clients of the API.
     """
 
-    def __init__(self, seam: Seam, code: str, message: str, *, permanent: bool = False) -> None:
-        super().__init__(f"{seam}/{code}: {message}")
+    def __init__(self, seam: Seam, code: str, message: str, *, permanent: bool = False, detail: str = "") -> None:
+        super().__init__(f"{seam}/{code}: {message}" + (f": {detail}" if detail else ""))
         self.seam = seam
         self.code = code
         self.message = message

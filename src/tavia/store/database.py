@@ -50,27 +50,24 @@ class StoreBusy(SeamError):
     """A transaction met conflicts until its time was used up; nothing of it happened."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(
-            Seam.CONTROL,
-            "database-busy",
-            f"the database did not take a transaction: {_short(error)}; try again shortly",
-        )
+        message = "the database did not take a transaction; try again shortly"
+        super().__init__(Seam.CONTROL, "database-busy", message, detail=_short(error))
 
 
 class StoreUnreachable(SeamError):
     """The database cannot be read now."""
 
     def __init__(self, error: Exception) -> None:
-        message = f"the database does not answer: {_short(error)}; try again shortly"
-        super().__init__(Seam.CONTROL, "database-unreachable", message)
+        message = "the database does not answer; try again shortly"
+        super().__init__(Seam.CONTROL, "database-unreachable", message, detail=_short(error))
 
 
 class OutcomeUnknown(SeamError):
     """The connection broke during COMMIT, and the database did not tell since whether it was done."""
 
     def __init__(self, error: Exception) -> None:
-        message = f"the database was lost in a COMMIT ({_short(error)}): look whether it was done, then try again"
-        super().__init__(Seam.CONTROL, "outcome-unknown", message)
+        message = "the database was lost in a COMMIT: look whether it was done, then try again"
+        super().__init__(Seam.CONTROL, "outcome-unknown", message, detail=_short(error))
 
 
 class Database:
