@@ -14,13 +14,17 @@ from pathlib import Path
 
 
 def wake_workers(state_dir: Path) -> None:
-    """Tell all workers that something is due. The socket of one that was killed is removed: nobody listens there."""
-    for listener in (state_dir / "wake").glob("*.sock"):
-        _send(listener)
+    """Tell all workers that something is due. The socket of one that was killed is removed: nobody listens there.
+
+    Raises nothing: what is due was accepted already.
+    """
+    with contextlib.suppress(OSError):
+        for listener in (state_dir / "wake").glob("*.sock"):
+            _send(listener)
 
 
 def _send(listener: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:
             sender.sendto(b"", str(listener))

@@ -63,32 +63,27 @@ def renew(conn: Connection, lease: Lease, ttl: float) -> None:
     _touch(conn, lease, until=now() + ttl)
 
 
-def touch(conn: Connection, lease: Lease, ttl: float) -> str:
-    """Begin a fenced transaction; it renews the lease too. Raises LeaseLost, CommittedBefore.
-
-    Returns the lease's ``written`` from now on.
-    """
-    return _fence(conn, lease, until=now() + ttl)
+def touch(conn: Connection, lease: Lease, ttl: float) -> None:
+    """Begin a fenced transaction; it renews the lease too. Raises LeaseLost, CommittedBefore."""
+    _fence(conn, lease, until=now() + ttl)
 
 
-def release(conn: Connection, lease: Lease) -> str:
+def release(conn: Connection, lease: Lease) -> None:
     """Begin the last fenced transaction, which gives the lease back; otherwise as :func:`touch`.
 
     Nobody owns it then: a renewal that was under way comes too late.
     """
-    return _fence(conn, lease, owner="", until=0.0)
+    _fence(conn, lease, owner="", until=0.0)
 
 
-def _fence(conn: Connection, lease: Lease, **values: Any) -> str:
+def _fence(conn: Connection, lease: Lease, **values: Any) -> None:
     run = run_of(conn)
     if not run.is_sure:
         found = select(_lease.written).where(_lease.loadbalancer_id == lease.loadbalancer_id).with_for_update()
         transaction, _, number = (conn.execute(found).scalar_one_or_none() or "").rpartition(".")
         if transaction == run.transaction:
             raise CommittedBefore(int(number))
-    written = f"{run.transaction}.{run.number}"
-    _touch(conn, lease, written=written, **values)
-    return written
+    _touch(conn, lease, written=f"{run.transaction}.{run.number}", **values)
 
 
 def _touch(conn: Connection, lease: Lease, **values: Any) -> None:

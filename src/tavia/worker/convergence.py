@@ -397,7 +397,7 @@ class Convergence:
         self.outcome = state
         return result
 
-    def _write(self, work: Callable[[Connection], T], fence: Callable[[Connection, Lease], str] | None = None) -> T:
+    def _write(self, work: Callable[[Connection], T], fence: Callable[[Connection, Lease], None] | None = None) -> T:
         """One fenced transaction, with what was left unwritten so far.
 
         ``work`` comes before that: it may change the load balancer's row, and the API too locks that before the rows

@@ -97,7 +97,7 @@ def test_a_load_balancer_is_made_once(way: Way, lost: list[Cut]) -> None:
 
 @pytest.mark.parametrize("lost", ALL, ids=cuts)
 @pytest.mark.parametrize("fence", [partial(leases.touch, ttl=30.0), leases.release], ids=["touch", "release"])
-def test_a_fenced_write_happens_once(way: Way, lost: list[Cut], fence: Callable[[Connection, Lease], str]) -> None:
+def test_a_fenced_write_happens_once(way: Way, lost: list[Cut], fence: Callable[[Connection, Lease], None]) -> None:
     lease = way.take("worker")
     assert lease
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from pathlib import Path
@@ -34,6 +35,18 @@ def test_nobody_listening_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "wake").mkdir()
     (tmp_path / "wake" / "1.sock").touch()
     wake_workers(tmp_path)
+
+
+def test_without_a_free_file_descriptor_nobody_is_woken_and_nothing_fails(tmp_path: Path) -> None:
+    wakeups = Datagrams(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        wake_workers(tmp_path)
+        wakeups.interrupt()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        wakeups.close()
 
 
 def test_a_worker_that_does_not_read_blocks_nobody(tmp_path: Path) -> None:
