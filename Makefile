@@ -12,7 +12,7 @@ export DEBIAN_FRONTEND := noninteractive
 .PHONY: help up down test lint bench-local bench-octavia clean debian servers wrk
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(INSTALLED) ## Install what is missing, start Tavia on this machine, show it at work
 	@$(BIN)/tavia up
