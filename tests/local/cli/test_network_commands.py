@@ -6,16 +6,19 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-import falcon
 import openstack
 import pytest
 from instance_driver import Driver
 from openstack.connection import Connection
 
-from tavia.api import local_network
+from tavia import config
+from tavia.api.service import application
+from tavia.cli.embedded import render
 from tavia.cli.progress import wait_until
+from tavia.store import migrate
 
 
 @pytest.fixture
@@ -71,10 +74,19 @@ class Quiet(WSGIRequestHandler):
 
 
 @pytest.fixture
-def connection(cloud: Driver) -> Iterator[Connection]:
+def connection(cloud: Driver, tmp_path: Path) -> Iterator[Connection]:
     """openstacksdk, as ``tavia up`` writes it into clouds.yaml, but for the port."""
-    app = falcon.App()
-    local_network.add_routes(app, cloud.embedded.cloud)
+    database, config_file = f"sqlite:///{tmp_path / 'tavia.sqlite'}", tmp_path / "octavia.conf"
+    drivers = {"compute_driver": "compute_local_driver", "network_driver": "network_local_driver"}
+    settings = {
+        "api_settings": {"auth_strategy": "noauth"},
+        "controller_worker": drivers | {"image_driver": "image_local_driver"},
+        "database": {"connection": database},
+        "tavia": {"state_dir": str(cloud.embedded.state_dir)},
+    }
+    config_file.write_text(render(settings))
+    migrate.upgrade(database)
+    app = application(config.load(["--config-file", str(config_file)], "tavia-api"))
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
