@@ -10,11 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_STATE, _FLAGS, _START = 0, 6, 19
-"""Fields of /proc/PID/stat behind the command's name, proc(5): 3 (state), 9 (flags), 22 (start, clock ticks)."""
+_STATE, _FLAGS, _START, _PENDING = 0, 6, 19, 28
+"""Fields of /proc/PID/stat behind the command's name, proc(5): 3 (state), 9 (flags), 22 (start, clock ticks), 31
+(signals sent and not delivered)."""
 _DEAD = "ZX"
 _PF_EXITING = 0x4
 """Linux' sched.h. A PID 1 exits for as long as the kernel ends the rest of its namespace."""
+_KILLED = 1 << signal.SIGKILL - 1
+"""Sent and not delivered: on a busy machine the process has not been on a processor since."""
 
 
 def boot_id() -> str:
@@ -50,7 +53,9 @@ class Process:
     def alive(self) -> bool:
         """Whether it still runs; a zombie does not, nor one that is on its way out."""
         fields = self._fields()
-        return fields is not None and fields[_STATE] not in _DEAD and not int(fields[_FLAGS]) & _PF_EXITING
+        if fields is None or fields[_STATE] in _DEAD:
+            return False
+        return not int(fields[_FLAGS]) & _PF_EXITING and not int(fields[_PENDING]) & _KILLED
 
     def _fields(self) -> list[str] | None:
         """Its fields, or None when there is none of this pid, or another one."""
