@@ -18,6 +18,7 @@ from oslo_config import cfg
 
 from tavia.bus.outbox import Outbox
 from tavia.bus.transport import rpc_transport
+from tavia.metrics.bus import WAKE_UPS
 
 LOG = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class _Ear:
 
     def wake(self, _context: object) -> None:
         """A wake-up came."""
+        WAKE_UPS.inc()
         self._woken.set()
 
 

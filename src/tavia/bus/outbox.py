@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from tavia.metrics.bus import MESSAGES
+
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -49,6 +51,7 @@ class Outbox(Generic[T]):
         try:
             self._waiting.put_nowait(message)
         except queue.Full:
+            MESSAGES.labels(self._what, "full").inc()
             return False
         return True
 
@@ -74,9 +77,11 @@ class Outbox(Generic[T]):
             try:
                 self._send(message)
             except Exception as error:
+                MESSAGES.labels(self._what, "failed").inc()
                 self._away(str(error))
                 pause = AGAIN_AFTER
             else:
+                MESSAGES.labels(self._what, "sent").inc()
                 self._back()
                 pause = self._spacing
             self._sending_since = None

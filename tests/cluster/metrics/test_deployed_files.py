@@ -18,13 +18,13 @@ from prometheus_client.metrics import MetricWrapperBase
 from scraping import Ports, scrape
 
 from tavia.cli.main import COMMANDS
-from tavia.metrics import api, calls, database, health, housekeeping, worker
+from tavia.metrics import api, bus, calls, database, health, housekeeping, worker
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy/prometheus/tavia-alerts.yml"
 DASHBOARD = ROOT / "deploy/grafana/tavia-dashboard.json"
 OF_THE_SCRAPE = {"job", "instance"}
-MODULES = (api, calls, database, health, housekeeping, worker)
+MODULES = (api, bus, calls, database, health, housekeeping, worker)
 DECLARED = {m._name: set(m._labelnames) for module in MODULES for m in vars(module).values()
             if isinstance(m, MetricWrapperBase) and not m._labelvalues}  # fmt: skip
 """Family -> its labels, for those that nothing was counted of yet."""

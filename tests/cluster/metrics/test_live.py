@@ -36,6 +36,22 @@ def test_requests_are_counted_by_route_and_never_by_path(stand: Controllers, por
         assert not any("5f8a9c56" in value for s in family.samples for value in s.labels.values())
 
 
+def test_wake_ups_are_counted_where_they_leave_and_where_they_are_heard(stand: Controllers, ports: Ports) -> None:
+    (made,) = stand.api.call("GET", "/lbaas/loadbalancers")["loadbalancers"]
+
+    def heard() -> bool:
+        stand.api.call("PUT", f"/lbaas/loadbalancers/{made['id']}", {"loadbalancer": {"name": "woken"}})
+        sent = total(
+            scrape(ports["tavia-api"])["tavia_bus_messages"],
+            "tavia_bus_messages_total",
+            kind="wake-ups",
+            outcome="sent",
+        )
+        return sent > 0 < total(scrape(ports["tavia-worker"])["tavia_wake_ups_heard"], "tavia_wake_ups_heard_total")
+
+    eventually(heard, "the worker hears of a change")
+
+
 def test_what_the_apis_processes_count_adds_up(stand: Controllers, ports: Ports) -> None:
     def answered() -> float:
         family = scrape(ports["tavia-api"])["tavia_api_requests"]
