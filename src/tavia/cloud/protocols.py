@@ -86,8 +86,33 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityRule:
+    """Traffic that a security group lets in, to one port of ``protocol`` (all of it where the protocol has no ports).
+
+    ``protocol`` is tcp, udp, sctp or vrrp. It may come from ``remote_cidr`` (None: from anywhere), or only from ports
+    that are in the same group where ``from_peers`` is set.
+    """
+
+    protocol: str
+    port: int | None = None
+    remote_cidr: str | None = None
+    from_peers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """The disk of a server that boots from a volume. ``size`` is GiB."""
+
+    size: int
+    type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server as compute sees it. ``created_at`` is seconds since the epoch, ``fault`` the cloud's own words."""
+    """A server as compute sees it. ``created_at`` is seconds since the epoch, ``fault`` the cloud's own words.
+
+    ``busy``: compute works on it (a task is in progress), or its host is disabled or down, so its status proves little.
+    """
 
     id: str
     name: str
@@ -97,11 +122,15 @@ class Server:
     fault: str | None = None
     zone: str | None = None
     image_id: str | None = None
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
-    """What to boot. The first port is the management one. ``files`` (path -> content) reach it by config drive."""
+    """What to boot. The first port is the management one. ``files`` (path -> content) reach it by config drive.
+
+    ``volume`` None: its disk is the one that the flavor gives. ``key_name`` is a key pair of compute's.
+    """
 
     name: str
     image_id: str | None
@@ -110,6 +139,9 @@ class ServerSpec:
     files: Mapping[str, bytes]
     tags: frozenset[str]
     availability_zone: str | None = None
+    key_name: str | None = None
+    server_group_id: str | None = None
+    volume: Volume | None = None
 
 
 class Compute(Protocol):
@@ -137,6 +169,22 @@ class Compute(Protocol):
 
     def delete(self, server_id: str) -> None:
         """Remove it; nothing when it is gone already. Its ports stay."""
+        ...
+
+    def attach_port(self, server_id: str, port_id: str) -> None:
+        """Plug a port into a server that runs; nothing when it is plugged already. Raises NotFound."""
+        ...
+
+    def detach_port(self, server_id: str, port_id: str) -> None:
+        """Unplug a port, which stays; nothing when it is not plugged or the server is gone."""
+        ...
+
+    def ensure_server_group(self, name: str, policy: str) -> str:
+        """The id of the group with this name, made with ``policy`` (anti-affinity, soft-anti-affinity) if need be."""
+        ...
+
+    def delete_server_group(self, name: str) -> None:
+        """Remove it; nothing when it is gone already."""
         ...
 
 
@@ -172,8 +220,15 @@ class Networking(Protocol):
         tags: frozenset[str],
         device_id: str = "",
         allowed_addresses: frozenset[str] = frozenset(),
+        security_group_ids: Sequence[str] = (),
+        project_id: str | None = None,
+        is_vip: bool = False,
     ) -> Port:
-        """Make a port; ``fixed_ips`` are (subnet id, wanted address or None). Raises NotFound, AddressRefused."""
+        """Make a port; ``fixed_ips`` are (subnet id, wanted address or None). Raises NotFound, AddressRefused.
+
+        Without ``security_group_ids`` it has the network's default. ``project_id`` owns it (None: we do). ``is_vip``:
+        it only holds an address, no server is ever plugged into it.
+        """
         ...
 
     def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
@@ -182,6 +237,34 @@ class Networking(Protocol):
 
     def delete_port(self, port_id: str) -> None:
         """Remove it; nothing when it is gone already."""
+        ...
+
+    def ensure_security_group(self, name: str, tags: frozenset[str], rules: frozenset[SecurityRule]) -> str:
+        """The id of the group that has this name and these tags, made if need be, letting in just what rules say."""
+        ...
+
+    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+        """Remove it; nothing when it is gone already. No port may have it any more."""
+        ...
+
+    def add_security_group(self, port_id: str, group_id: str) -> None:
+        """Give a port one more group; nothing when it has it. Raises NotFound."""
+        ...
+
+    def remove_security_group(self, port_id: str, group_id: str) -> None:
+        """Take a group from a port; nothing when it does not have it or the port is gone."""
+        ...
+
+    def qos_policy_exists(self, policy_id: str) -> bool:
+        """Whether there is such a QoS policy."""
+        ...
+
+    def set_qos_policy(self, port_id: str, policy_id: str | None) -> None:
+        """Give a port a QoS policy, or none. Raises NotFound (the port, the policy)."""
+        ...
+
+    def as_user(self, auth: object) -> Networking:
+        """The same cloud as the caller of the API sees it; ``auth`` is the keystoneauth plugin of its token."""
         ...
 
 

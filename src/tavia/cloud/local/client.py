@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tavia.cloud.local import wire
-from tavia.cloud.protocols import Network, Port, Server, ServerSpec, Subnet
+from tavia.cloud.protocols import Network, NotFound, Port, SecurityRule, Server, ServerSpec, Subnet
 from tavia.model.seams import Seam, SeamError
 
 _TIMEOUT = 30.0
@@ -77,6 +77,22 @@ class LocalClient:
         """See Compute."""
         self._call("delete", server_id=server_id)
 
+    def attach_port(self, server_id: str, port_id: str) -> None:
+        """See Compute."""
+        self._call("attach_port", server_id=server_id, port_id=port_id)
+
+    def detach_port(self, server_id: str, port_id: str) -> None:
+        """See Compute."""
+        self._call("detach_port", server_id=server_id, port_id=port_id)
+
+    def ensure_server_group(self, name: str, policy: str) -> str:
+        """This machine is the only host: the group is nothing but its name."""
+        del policy
+        return name
+
+    def delete_server_group(self, name: str) -> None:
+        """Nothing is there to be removed."""
+
     # -- Networking ---------------------------------------------------------------------------------------------
 
     def networks(self) -> list[Network]:
@@ -129,8 +145,12 @@ class LocalClient:
         tags: frozenset[str],
         device_id: str = "",
         allowed_addresses: frozenset[str] = frozenset(),
+        security_group_ids: Sequence[str] = (),
+        project_id: str | None = None,
+        is_vip: bool = False,
     ) -> Port:
-        """See Networking."""
+        """See Networking. There are no security groups and no projects here."""
+        del security_group_ids, project_id, is_vip
         answer = self._call(
             "create_port",
             name=name,
@@ -149,6 +169,36 @@ class LocalClient:
     def delete_port(self, port_id: str) -> None:
         """See Networking."""
         self._call("delete_port", port_id=port_id)
+
+    def ensure_security_group(self, name: str, tags: frozenset[str], rules: frozenset[SecurityRule]) -> str:
+        """Nothing is filtered by port here, HAProxy alone sees to ``allowed_cidrs``: the group is only its name."""
+        del tags, rules
+        return name
+
+    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+        """Nothing is there to be removed."""
+
+    def add_security_group(self, port_id: str, group_id: str) -> None:
+        """Nothing is filtered by port here."""
+
+    def remove_security_group(self, port_id: str, group_id: str) -> None:
+        """Nothing is filtered by port here."""
+
+    def qos_policy_exists(self, policy_id: str) -> bool:
+        """There are none here."""
+        del policy_id
+        return False
+
+    def set_qos_policy(self, port_id: str, policy_id: str | None) -> None:
+        """There are none here: only None can be set. Raises NotFound."""
+        del port_id
+        if policy_id is not None:
+            raise NotFound("QoS policy", policy_id)
+
+    def as_user(self, auth: object) -> LocalClient:
+        """Everybody sees all: this cloud knows no projects."""
+        del auth
+        return self
 
     def attach_host(self, name: str, network_id: str, address: str | None = None) -> str:
         """A machine of one's own in a network: a network namespace with eth0, an address and a default route.

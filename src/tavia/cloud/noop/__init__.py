@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from tavia.cloud.protocols import FixedIp, Network, Port, Server, ServerSpec, ServerStatus, Subnet
+from tavia.cloud.protocols import FixedIp, Network, Port, SecurityRule, Server, ServerSpec, ServerStatus, Subnet
 
 _RANGE = ipaddress.ip_network("198.18.0.0/15")
 """Every subnet has this range (RFC 2544), so a wanted address inside is as good as any."""
@@ -66,6 +66,20 @@ class NoopCloud:
         self._servers.pop(server_id, None)
         self._deleted.add(server_id)
 
+    def attach_port(self, server_id: str, port_id: str) -> None:
+        """It takes what it is given."""
+
+    def detach_port(self, server_id: str, port_id: str) -> None:
+        """It lets go."""
+
+    def ensure_server_group(self, name: str, policy: str) -> str:
+        """Any group; its id follows from the name."""
+        del policy
+        return _derived(f"server group {name}")
+
+    def delete_server_group(self, name: str) -> None:
+        """Nothing is there to be removed."""
+
     # -- Networking ---------------------------------------------------------------------------------------------
 
     def networks(self) -> list[Network]:
@@ -102,8 +116,12 @@ class NoopCloud:
         tags: frozenset[str],
         device_id: str = "",
         allowed_addresses: frozenset[str] = frozenset(),
+        security_group_ids: Sequence[str] = (),
+        project_id: str | None = None,
+        is_vip: bool = False,
     ) -> Port:
         """A port with the wanted addresses, or ones that follow from its id."""
+        del security_group_ids, project_id, is_vip
         wanted = fixed_ips or [(self.network(network_id).subnet_ids[0], None)]
         port = dataclasses.replace(
             _port(str(uuid.uuid4()), name, network_id, wanted),
@@ -121,6 +139,33 @@ class NoopCloud:
     def delete_port(self, port_id: str) -> None:
         """It is forgotten."""
         self._ports.pop(port_id, None)
+
+    def ensure_security_group(self, name: str, tags: frozenset[str], rules: frozenset[SecurityRule]) -> str:
+        """Any group; its id follows from the name."""
+        del tags, rules
+        return _derived(f"security group {name}")
+
+    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+        """Nothing is there to be removed."""
+
+    def add_security_group(self, port_id: str, group_id: str) -> None:
+        """Nothing is filtered."""
+
+    def remove_security_group(self, port_id: str, group_id: str) -> None:
+        """Nothing is filtered."""
+
+    def qos_policy_exists(self, policy_id: str) -> bool:
+        """Any policy."""
+        del policy_id
+        return True
+
+    def set_qos_policy(self, port_id: str, policy_id: str | None) -> None:
+        """Nothing is shaped."""
+
+    def as_user(self, auth: object) -> NoopCloud:
+        """Everybody sees all."""
+        del auth
+        return self
 
     # -- Images -------------------------------------------------------------------------------------------------
 
