@@ -80,12 +80,24 @@ class Heard:
 class Observed:
     """A load balancer at one moment. ``heard`` holds the last heartbeat of each amphora that ever sent one, by its id.
 
-    ``pending_for`` is seconds since the acceptance of the first change that is (or was last) pending.
+    ``pending_for`` is seconds since the acceptance of the first change that is (or was last) pending. ``epoch`` and
+    ``written`` are its lease's: the times it was taken, and the mark of its holder's last write.
     """
 
     tree: Tree
     heard: Mapping[str, Heard]
     pending_for: float | None
+    epoch: int | None
+    written: str | None
+
+    def is_behind(self, lease: Lease, written: str | None) -> bool:
+        """Whether this was read from a node of a cluster that has not seen the lease taken, or its holder's last write.
+
+        ``written`` is that write's mark, None before the first one.
+        """
+        if self.epoch is None or self.epoch < lease.epoch:
+            return True
+        return self.epoch == lease.epoch and written is not None and self.written != written
 
 
 def read_tree(conn: Connection, loadbalancer_id: str) -> Tree:
@@ -117,18 +129,22 @@ def observe(conn: Connection, loadbalancer_id: str) -> Observed:
         for row in amphorae
         if row["ago"] is not None
     }
-    return Observed(tree=tree, heard=heard, pending_for=found[0]["pending_for"])
+    first = found[0]
+    epoch, written = first[schema.lease.c.epoch], first[schema.lease.c.written]
+    return Observed(tree=tree, heard=heard, pending_for=first["pending_for"], epoch=epoch, written=written)
 
 
 def _loadbalancer_and_amphorae(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
     """A row for each amphora; one where there is none. Raises LookupError where there is no such load balancer."""
-    health, pending_for = schema.amphora_health, (now() - _lb.pending_since).label("pending_for")
+    health, lease = schema.amphora_health, schema.lease.c
+    pending_for = (now() - _lb.pending_since).label("pending_for")
     ago = (now() - health.c.last_update).label("ago")
     its = and_(_amphora.loadbalancer_id == _lb.id, _amphora.status != AmphoraStatus.DELETED)
     found = conn.execute(
-        select(schema.load_balancer, pending_for, schema.amphora, ago, health.c.vrrp_state)
+        select(schema.load_balancer, pending_for, schema.amphora, ago, health.c.vrrp_state, lease.epoch, lease.written)
         .outerjoin_from(schema.load_balancer, schema.amphora, its)
         .outerjoin(health, health.c.amphora_id == _amphora.id)
+        .outerjoin(schema.lease, lease.loadbalancer_id == _lb.id)
         .where(_lb.id == loadbalancer_id)
         .order_by(_amphora.created_at, _amphora.id)
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)

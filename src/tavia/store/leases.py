@@ -76,6 +76,12 @@ def release(conn: Connection, lease: Lease) -> None:
     _fence(conn, lease, owner="", until=0.0)
 
 
+def mark(conn: Connection) -> str:
+    """What a fenced transaction leaves in its lease, see :meth:`tavia.store.convergence.Observed.is_behind`."""
+    run = run_of(conn)
+    return f"{run.transaction}.{run.number}"
+
+
 def _fence(conn: Connection, lease: Lease, **values: Any) -> None:
     run = run_of(conn)
     if not run.is_sure:
@@ -83,7 +89,7 @@ def _fence(conn: Connection, lease: Lease, **values: Any) -> None:
         transaction, _, number = (conn.execute(found).scalar_one_or_none() or "").rpartition(".")
         if transaction == run.transaction:
             raise CommittedBefore(int(number))
-    _touch(conn, lease, written=f"{run.transaction}.{run.number}", **values)
+    _touch(conn, lease, written=mark(conn), **values)
 
 
 def _touch(conn: Connection, lease: Lease, **values: Any) -> None:

@@ -57,6 +57,7 @@ from tavia.worker.plan import (
     plan,
     serving,
 )
+from tavia.worker.reading import observed
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
 from tavia.worker.retries import retry
@@ -102,21 +103,22 @@ def _nothing(_conn: Connection) -> Any:
 class Convergence:
     """The state of one convergence. ``after_a_loss``: the last holder of the lease did not give it back."""
 
-    def __init__(self, controller: Controller, lease: Lease, observed: Observed, *, after_a_loss: bool) -> None:
+    def __init__(self, controller: Controller, lease: Lease, seen: Observed, *, after_a_loss: bool) -> None:
         self.controller = controller
         self.lease = lease
         self.facts = Facts()
         self.refusals = Refusals()
-        self.what, self.outcome = _what(observed.tree), "failed"
+        self.what, self.outcome = _what(seen.tree), "failed"
         self._serial = 0
         self._operation = ""
+        self._written: str | None = None
         self._is_journalled = False
         self._recorded_generation = 0
         self._after_a_loss = after_a_loss
         self._unwritten: list[Callable[[Connection], None]] = []
-        self._tree = observed.tree
+        self._tree = seen.tree
         self._vip_network: VipNetwork | None = None
-        self._take_in(observed)
+        self._take_in(seen)
 
     def run(self) -> bool:
         """Until nothing is left to do now; whether more was accepted meanwhile.
@@ -168,18 +170,17 @@ class Convergence:
         """
         if self._unwritten:
             self._write(_nothing)
-        with self.controller.database.read() as conn:
-            observed = store.observe(conn, self.lease.loadbalancer_id)
-        fresh = observed.tree
+        seen = observed(self.controller.database, self.lease, self._written)
+        fresh = seen.tree
         if any(amphora.applied_generation >= self._tree.generation for amphora in fresh.amphorae):
             loadbalancer = dataclasses.replace(self._tree.loadbalancer, due_at=fresh.loadbalancer.due_at)
             fresh = dataclasses.replace(self._tree, loadbalancer=loadbalancer, amphorae=fresh.amphorae)
         self._tree = fresh
-        self._take_in(observed)
+        self._take_in(seen)
 
-    def _take_in(self, observed: Observed) -> None:
-        timeout, heard = self.controller.heartbeat_timeout, observed.heard
-        self._read_at, self._pending_for = time.monotonic(), observed.pending_for
+    def _take_in(self, seen: Observed) -> None:
+        timeout, heard = self.controller.heartbeat_timeout, seen.heard
+        self._read_at, self._pending_for = time.monotonic(), seen.pending_for
         self.facts.silent = frozenset(key for key, said in heard.items() if said.ago > timeout)
         masters = [key for key, said in heard.items() if said.vrrp_state == "MASTER" and key not in self.facts.silent]
         self.facts.vrrp_master = masters[0] if len(masters) == 1 else None
@@ -406,7 +407,7 @@ class Convergence:
         unwritten, self._unwritten = self._unwritten, []
         at, ttl = time.monotonic(), self.controller.keeper.ttl
 
-        def fenced(conn: Connection) -> tuple[str, T]:
+        def fenced(conn: Connection) -> tuple[str, str, T]:
             if fence:
                 fence(conn, self.lease)
             else:
@@ -416,11 +417,11 @@ class Convergence:
             result = work(conn)
             for late in unwritten:
                 late(conn)
-            return self._operation, result
+            return leases.mark(conn), self._operation, result
 
         try:
-            # The operation of the run that was committed, which need not be the last one.
-            self._operation, result = self.controller.database.write(fenced)
+            # Mark and operation of the run that was committed, which need not be the last one.
+            self._written, self._operation, result = self.controller.database.write(fenced)
         except Exception:
             self.facts.committed_generation = self._recorded_generation
             raise

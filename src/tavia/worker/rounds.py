@@ -7,10 +7,10 @@ import logging
 import time
 
 from tavia.metrics import worker as metrics
-from tavia.store import convergence as store
 from tavia.store import leases
 from tavia.store.leases import Lease, LeaseLost
 from tavia.worker.convergence import Controller, Convergence
+from tavia.worker.reading import observed
 
 LOG = logging.getLogger(__name__)
 
@@ -42,13 +42,12 @@ def begin(controller: Controller, last: Lease, owner: str) -> Convergence | None
         return None
     metrics.TAKEOVERS.inc(bool(last.owner))
     try:
-        with controller.database.read() as conn:
-            observed = store.observe(conn, lease.loadbalancer_id)
+        seen = observed(controller.database, lease, None)
     except Exception:
         _release(controller, lease)
         raise
     controller.keeper.hold(lease, at)
-    return Convergence(controller, lease, observed, after_a_loss=bool(last.owner))
+    return Convergence(controller, lease, seen, after_a_loss=bool(last.owner))
 
 
 def _carried_through(run: Convergence) -> bool:
