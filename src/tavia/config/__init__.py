@@ -22,17 +22,23 @@ from oslo_log import log
 
 from tavia.config import (
     api_settings,
+    auth_plugins,
     certificates,
+    cinder,
     controller_worker,
     default,
+    glance,
     haproxy_amphora,
     health_manager,
     house_keeping,
     keepalived_vrrp,
     keystone_authtoken,
     networking,
+    neutron,
+    nova,
     oslo_messaging,
     quotas,
+    service_auth,
     tavia_group,
 )
 
@@ -47,14 +53,19 @@ _GROUPS: tuple[ModuleType, ...] = (
     default,
     api_settings,
     certificates,
+    cinder,
     controller_worker,
+    glance,
     haproxy_amphora,
     health_manager,
     house_keeping,
     keepalived_vrrp,
     keystone_authtoken,
     networking,
+    neutron,
+    nova,
     quotas,
+    service_auth,
     tavia_group,
 )
 
@@ -95,10 +106,10 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
     for name, value in keystone_authtoken.DEFAULTS.items():
         conf.set_default(name, value, keystone_authtoken.GROUP)
     try:
-        group, options = keystone_authtoken.plugin_options(conf)
+        for group, options in auth_plugins.plugin_options(conf):
+            conf.register_opts(options, group=group)
     except ValueError as error:
         raise Mistakes([str(error)]) from error
-    conf.register_opts(options, group=group)
     if oslo_messaging.is_named(_sections(conf)):
         for group, options in oslo_messaging.options():
             conf.register_opts(options, group=group)
@@ -165,7 +176,7 @@ def options_of(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
 
 
 def _known_options(conf: cfg.ConfigOpts) -> Iterator[tuple[str | None, cfg.Opt]]:
-    late = [keystone_authtoken.plugin_options(conf), *(oslo_messaging.options() if "transport_url" in conf else [])]
+    late = [*auth_plugins.plugin_options(conf), *(oslo_messaging.options() if "transport_url" in conf else [])]
     for group, options in chain(all_options(), log_options.list_opts(), late):
         yield from ((group, option) for option in options)
 

@@ -54,7 +54,10 @@ OPTIONS = [
     cfg.StrOpt(
         "volume_driver",
         default="volume_noop_driver",
-        choices=[("volume_noop_driver", "No volumes: an amphora has the disk that its flavor gives.")],
+        choices=[
+            ("volume_noop_driver", "No volumes: an amphora has the disk that its flavor gives."),
+            ("volume_cinder_driver", "A volume made from the image, see [cinder]. Untried: no test has a Cinder."),
+        ],
         help="Where the disk of an amphora comes from.",
     ),
     cfg.StrOpt(
@@ -87,6 +90,15 @@ OPTIONS = [
         default=[],
         help="Networks that an amphora boots on. The first is the management network.",
     ),
+    cfg.ListOpt("amp_secgroup_list", default=[], help="Security groups of an amphora's management port."),
+    cfg.StrOpt("amp_ssh_key_name", help="Key pair of Nova's that may log in to amphorae; unset: none."),
+    cfg.IntOpt(
+        "amp_active_retries",
+        default=30,
+        min=1,
+        help="How often a server that boots is looked at before it is given up.",
+    ),
+    cfg.IntOpt("amp_active_wait_sec", default=10, min=1, help="Seconds between two such looks."),
     cfg.BoolOpt(
         "event_notifications",
         default=True,

@@ -45,12 +45,14 @@ NODES_OWN: frozenset[tuple[str, str]] = frozenset(
 )
 """What may differ from node to node: who I am, where I listen, where my files are, how I log, how large I am."""
 
-TLS_FILES = frozenset({"cafile", "certfile", "keyfile", "ssl_ca_file", "ssl_cert_file", "ssl_key_file"})
+TLS_FILES = frozenset(
+    {"cafile", "ca_certificates_file", "certfile", "keyfile", "ssl_ca_file", "ssl_cert_file", "ssl_key_file"}
+)
 """In any group: where a node keeps its certificates."""
 
 NOT_USED: Mapping[str, frozenset[str]] = {
     "tavia-api": frozenset({"certificates", "health_manager", "house_keeping", "keepalived_vrrp"}),
-    "tavia-worker": frozenset({"api_settings", "house_keeping", "quotas", "networking"}),
+    "tavia-worker": frozenset({"api_settings", "house_keeping", "quotas"}),
     "tavia-health-manager": frozenset(
         {"api_settings", "certificates", "house_keeping", "keepalived_vrrp", "quotas", "networking"}
     ),

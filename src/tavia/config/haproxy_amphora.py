@@ -6,7 +6,21 @@ from oslo_config import cfg
 
 GROUP = "haproxy_amphora"
 OPTIONS = [
+    cfg.IPOpt("bind_host", default="::", help="Address on which the amphora's agent listens."),
     cfg.PortOpt("bind_port", default=9443, help="Port of the amphora's agent."),
+    cfg.StrOpt(
+        "lb_network_interface",
+        default="o-hm0",
+        help="This controller's interface on the management network, by which link-local IPv6 addresses are reached.",
+    ),
+    cfg.IntOpt(
+        "connection_max_retries",
+        default=120,
+        min=1,
+        help="How often the agent of a server that runs is tried before the amphora is given up.",
+    ),
+    cfg.IntOpt("connection_retry_interval", default=5, min=1, help="Seconds between two such tries."),
+    cfg.IntOpt("build_rate_limit", default=-1, min=-1, help="Amphorae that may boot at a time; -1: any number."),
     cfg.StrOpt(
         "client_cert",
         default="/etc/octavia/certs/client.pem",

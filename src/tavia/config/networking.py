@@ -1,4 +1,4 @@
-"""[networking]: which VIPs users may ask for."""
+"""[networking]: which VIPs users may ask for, and how ports are guarded."""
 
 from __future__ import annotations
 
@@ -15,5 +15,16 @@ OPTIONS = [
         "reserved_ips",
         default=["169.254.169.254"],
         help="Addresses that no member may have, such as the cloud's metadata service.",
+    ),
+    cfg.BoolOpt(
+        "allow_invisible_resource_usage",
+        default=False,
+        help="Users may name networks, subnets and ports that they themselves cannot see.",
+    ),
+    cfg.BoolOpt(
+        "use_remote_group_for_lb_peer_ports",
+        default=True,
+        help="The two amphorae of a load balancer let VRRP in from each other alone; false: from anywhere, for a "
+        "Neutron without remote groups.",
     ),
 ]

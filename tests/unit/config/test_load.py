@@ -78,6 +78,15 @@ def test_defaults_are_octavias(written: Write) -> None:
     assert conf.house_keeping.cert_expiry_buffer == 1209600
     assert conf.oslo_middleware.max_request_body_size == 114688
     assert conf.health_manager.failover_threshold is None
+    assert (conf.controller_worker.amp_active_retries, conf.controller_worker.amp_active_wait_sec) == (30, 10)
+    haproxy = conf.haproxy_amphora
+    assert (haproxy.bind_host, haproxy.connection_max_retries, haproxy.connection_retry_interval) == ("::", 120, 5)
+    assert haproxy.build_rate_limit == -1
+    assert (conf.nova.endpoint_type, conf.nova.anti_affinity_policy) == ("publicURL", "anti-affinity")
+    assert not conf.nova.enable_anti_affinity
+    assert conf.cinder.volume_size == 16
+    assert not conf.networking.allow_invisible_resource_usage
+    assert conf.networking.use_remote_group_for_lb_peer_ports
 
 
 def test_alembics_remarks_at_every_start_are_not_logged(written: Write) -> None:
@@ -156,3 +165,24 @@ def test_an_auth_plugin_that_is_not_there_is_named(written: Write) -> None:
     text = "[health_manager]\nheartbeat_key=k\n[keystone_authtoken]\nauth_type=passwort\n"
     with pytest.raises(SystemExit, match="auth_type: there is no plugin passwort"):
         config.load(["--config-file", written(text)], "tavia-api")
+
+
+SERVICE_AUTH = "[service_auth]\nauth_type=password\nauth_url=http://keystone\nusername=octavia\npassword=p\n"
+
+
+def test_networking_may_log_in_as_another_user(written: Write) -> None:
+    text = SERVICE_AUTH + "[neutron]\nauth_type=password\nauth_url=http://other\nusername=n\npassword=q\n"
+    conf = config.load(["--config-file", written(text)], "tavia-api")
+    assert (conf.neutron.username, conf.neutron.password, conf.service_auth.username) == ("n", "q", "octavia")
+    assert config.unused_options(conf) == []
+
+
+def test_credentials_of_networking_without_auth_type_have_no_effect(written: Write) -> None:
+    conf = config.load(["--config-file", written(SERVICE_AUTH + "[neutron]\npassword=q\n")], "tavia-api")
+    assert config.unused_options(conf) == ["[neutron] password"]
+
+
+@pytest.mark.parametrize("group", ["service_auth", "neutron"])
+def test_a_login_by_a_plugin_that_is_not_there_is_named(written: Write, group: str) -> None:
+    with pytest.raises(SystemExit, match=rf"\[{group}\] auth_type: there is no plugin passwort"):
+        config.load(["--config-file", written(f"[{group}]\nauth_url=u\nauth_type=passwort\n")], "tavia-api")

@@ -14,7 +14,15 @@ from tavia import config
 
 FILE = Path(__file__).parent / "octavia.conf"
 SERVICES = ("tavia-api", "tavia-worker", "tavia-health-manager", "tavia-housekeeping")
-SECRETS = ("rabbit-pass", "db-pass", "a-heartbeat-key", "a-memcache-key", "keystone-pass", "a-ca-passphrase")
+SECRETS = (
+    "rabbit-pass",
+    "db-pass",
+    "a-heartbeat-key",
+    "a-memcache-key",
+    "keystone-pass",
+    "service-pass",
+    "a-ca-passphrase",
+)
 
 
 @pytest.fixture
@@ -56,6 +64,25 @@ def load(path: Path, prog: str = "tavia-worker") -> cfg.ConfigOpts:
         ("certificates", "ca_private_key_passphrase", "a-ca-passphrase"),
         ("networking", "allow_vip_port_id", False),
         ("networking", "reserved_ips", ["169.254.169.254", "169.254.169.253"]),
+        ("networking", "allow_invisible_resource_usage", False),
+        ("networking", "use_remote_group_for_lb_peer_ports", True),
+        ("haproxy_amphora", "bind_host", "0.0.0.0"),
+        ("haproxy_amphora", "connection_max_retries", 240),
+        ("haproxy_amphora", "build_rate_limit", 10),
+        ("controller_worker", "amp_ssh_key_name", "octavia_ssh_key"),
+        ("controller_worker", "amp_secgroup_list", ["9f7d4b39-1d0a-4be8-b4ab-0bd65aa2a5b1"]),
+        ("controller_worker", "amp_active_retries", 60),
+        ("service_auth", "username", "octavia"),
+        ("service_auth", "cafile", "/etc/ssl/certs/ca-certificates.crt"),
+        ("nova", "endpoint_type", "internalURL"),
+        ("nova", "enable_anti_affinity", True),
+        ("nova", "anti_affinity_policy", "soft-anti-affinity"),
+        ("nova", "availability_zone", "nova"),
+        ("glance", "region_name", "RegionOne"),
+        ("cinder", "volume_type", "ssd"),
+        ("neutron", "valid_interfaces", ["internal"]),
+        ("neutron", "endpoint_override", "https://network.internal.example.org:9696"),
+        ("neutron", "timeout", 60.0),
         ("haproxy_amphora", "user_log_format", "{{ project_id }} {{ lb_id }} %f %ci %cp %t %{+Q}r %ST %B %U"),
         ("haproxy_amphora", "rest_request_read_timeout", 40.0),
         ("controller_worker", "amp_flavor_id", "200"),
@@ -85,7 +112,8 @@ def test_what_has_no_effect_is_named_once_and_nothing_else_is(
     assert len(named) == len(set(named))
     for unused in (
         "[task_flow] jobboard_enabled",
-        "[nova] enable_anti_affinity",
+        "[compute] max_retries",
+        "[cinder] endpoint_type",
         "[api_settings] tls_cipher_blacklist",
     ):
         assert unused in named
@@ -94,6 +122,9 @@ def test_what_has_no_effect_is_named_once_and_nothing_else_is(
         "[database] connection",
         "[quotas] default_pool_quota",
         "[keystone_authtoken] username",
+        "[service_auth] user-name",
+        "[neutron] auth_section",
+        "[nova] random_amphora_name_length",
     ):
         assert used not in named
     for secret in SECRETS:
