@@ -110,7 +110,7 @@ def deployment(mariadb: MariaDb, tmp_path: Path) -> Iterator[Deployment]:
 
 def test_a_whole_tree_takes_43_statements(deployment: Deployment, log: Log) -> None:
     deployment.add_tree("opens the connections")
-    assert log.cost_of(lambda: deployment.add_tree("counted")) == Cost(statements=43, transactions=11)
+    assert log.cost_of(lambda: deployment.add_tree("counted")) == Cost(statements=43, transactions=10)
     assert _statuses(deployment) == {"ACTIVE"}
 
 
@@ -122,20 +122,20 @@ def test_a_member_takes_25_statements_another_weight_27_its_end_26(deployment: D
         body = {"member": {"address": "192.0.2.9", "protocol_port": 80}}
         made.update(deployment.change("POST", members, body)["member"])
 
-    assert log.cost_of(add) == Cost(statements=25, transactions=7)
+    assert log.cost_of(add) == Cost(statements=25, transactions=6)
     one = f"{members}/{made['id']}"
     changed = log.cost_of(lambda: deployment.change("PUT", one, {"member": {"weight": 5}}))
-    assert changed == Cost(statements=27, transactions=7)
-    assert log.cost_of(lambda: deployment.change("DELETE", one)) == Cost(statements=26, transactions=7)
+    assert changed == Cost(statements=27, transactions=6)
+    assert log.cost_of(lambda: deployment.change("DELETE", one)) == Cost(statements=26, transactions=6)
     assert _statuses(deployment) == {"ACTIVE"}
 
 
 def test_a_failover_takes_49_statements_and_the_end_of_a_tree_30(deployment: Deployment, log: Log) -> None:
     path = f"/loadbalancers/{deployment.add_tree('counted')['id']}"
-    assert log.cost_of(lambda: deployment.change("PUT", f"{path}/failover")) == Cost(statements=49, transactions=15)
+    assert log.cost_of(lambda: deployment.change("PUT", f"{path}/failover")) == Cost(statements=49, transactions=14)
     assert _statuses(deployment) == {"ACTIVE"}
     removed = log.cost_of(lambda: deployment.change("DELETE", f"{path}?cascade=true"))
-    assert removed == Cost(statements=30, transactions=8)
+    assert removed == Cost(statements=30, transactions=7)
     assert _statuses(deployment) == set()
 
 
@@ -156,10 +156,10 @@ def test_with_agents_a_worker_asks_the_database_no_more(
     made = world.World(tmp_path, Authority.load(tmp_path / pki.SERVER_CA, tmp_path / pki.SERVER_CA_KEY, None))
     made.converge(made.create())
     loadbalancer = made.create()
-    assert log.cost_of(lambda: made.converge(loadbalancer)) == Cost(statements=37, transactions=12)
+    assert log.cost_of(lambda: made.converge(loadbalancer)) == Cost(statements=37, transactions=11)
     member = made.member(made.tree(loadbalancer).pools[0], 2)
     made.change(loadbalancer, lambda conn, generation: intents.add(conn, member, generation))
-    assert log.cost_of(lambda: made.converge(loadbalancer)) == Cost(statements=19, transactions=7)
+    assert log.cost_of(lambda: made.converge(loadbalancer)) == Cost(statements=19, transactions=6)
 
 
 def _statuses(deployment: Deployment) -> set[str]:

@@ -116,8 +116,9 @@ class KillableDatabase(Database):
         super().__init__(database.engine, database.snapshots)
         self._switch = switch
 
-    def write(self, work: Callable[[Connection], T]) -> T:
-        return self._switch.through("transaction", lambda: super(KillableDatabase, self).write(work))
+    def write(self, work: Callable[[Connection], T], *, in_snapshot: bool = False) -> T:
+        write = super().write
+        return self._switch.through("transaction", lambda: write(work, in_snapshot=in_snapshot))
 
 
 @dataclass

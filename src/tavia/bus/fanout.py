@@ -22,8 +22,9 @@ from tavia.metrics.bus import WAKE_UPS
 
 LOG = logging.getLogger(__name__)
 
-SPACING = 0.05
-"""Least seconds between two wake-ups of one process: a burst of changes is a few messages."""
+SPACING = 0.01
+"""Least seconds between two wake-ups of one process: a burst of changes is a few messages, and one change after the
+other waits for none."""
 
 SERVER = "all"
 """Every worker's, so that the queue that oslo.messaging keeps for a server is one for all; nothing is sent there."""

@@ -110,17 +110,18 @@ class Database:
                 raise StoreUnreachable(error) from error
             raise
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], *, in_snapshot: bool = False) -> T:
         """Run ``work`` in one transaction, again as a whole on conflict.
 
-        Raises StoreBusy, OutcomeUnknown, and what ``work`` raises.
+        ``in_snapshot``: all that it reads comes from one moment, as in :meth:`read`; that is after its first write
+        where this comes first. Raises StoreBusy, OutcomeUnknown, and what ``work`` raises.
         """
-        began, run = time.monotonic(), Run()
+        began, run, engine = time.monotonic(), Run(), self.snapshots if in_snapshot else self.engine
         unsure: dict[int, T] = {}
         while True:
             finished: dict[int, T] = {}
             try:
-                with self.engine.connect().execution_options(writer=True, run=run) as conn, conn.begin():
+                with engine.connect().execution_options(writer=True, run=run) as conn, conn.begin():
                     finished[run.number] = work(conn)
                 metrics.COMMITTED.inc()
                 return finished[run.number]

@@ -6,11 +6,14 @@ import dataclasses
 import logging
 import time
 
+from sqlalchemy import Connection
+
 from tavia.metrics import worker as metrics
+from tavia.store import convergence as store
 from tavia.store import leases
+from tavia.store.convergence import Observed
 from tavia.store.leases import Lease, LeaseLost
 from tavia.worker.convergence import Controller, Convergence
-from tavia.worker.reading import observed
 
 LOG = logging.getLogger(__name__)
 
@@ -35,17 +38,21 @@ def converge(controller: Controller, last: Lease, owner: str) -> None:
 
 
 def begin(controller: Controller, last: Lease, owner: str) -> Convergence | None:
-    """Take the lease and read its load balancer; None where someone was quicker. Raises the database's errors."""
+    """Take the lease and read its load balancer in one transaction; None where someone was quicker.
+
+    Raises the database's errors, with the lease not taken.
+    """
     at = time.monotonic()
-    lease = controller.database.write(lambda conn: leases.take(conn, last, owner, controller.keeper.ttl))
-    if lease is None:
+
+    def take(conn: Connection) -> tuple[Lease, Observed] | None:
+        lease = leases.take(conn, last, owner, controller.keeper.ttl)
+        return (lease, store.observe(conn, lease.loadbalancer_id)) if lease else None
+
+    taken = controller.database.write(take, in_snapshot=True)
+    if taken is None:
         return None
+    lease, seen = taken
     metrics.TAKEOVERS.inc(bool(last.owner))
-    try:
-        seen = observed(controller.database, lease, None)
-    except Exception:
-        _release(controller, lease)
-        raise
     controller.keeper.hold(lease, at)
     return Convergence(controller, lease, seen, after_a_loss=bool(last.owner))
 

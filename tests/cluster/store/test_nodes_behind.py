@@ -82,5 +82,3 @@ def test_a_node_that_does_not_catch_up_is_named(
         with pytest.raises(NodeBehind, match="wsrep state"):
             observed(database, lease, None)
     assert observed(database, lease, None).epoch == lease.epoch
-
-

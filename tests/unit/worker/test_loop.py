@@ -57,10 +57,10 @@ def test_one_under_way_is_not_begun_again(make_world: MakeWorld, tmp_path: Path)
     gate, begun = threading.Event(), []
     write = loop._controller.database.write
 
-    def wait_at_the_gate(work: Callable[..., Any]) -> Any:
+    def wait_at_the_gate(work: Callable[..., Any], *, in_snapshot: bool = False) -> Any:
         begun.append(threading.get_ident())
         gate.wait()
-        return write(work)
+        return write(work, in_snapshot=in_snapshot)
 
     loop._controller.database.write = wait_at_the_gate  # type: ignore[method-assign]
     for _ in range(3):

@@ -389,8 +389,8 @@ def statuses(world: World, loadbalancer: LoadBalancer) -> set[ProvisioningStatus
 class LostAnswers(Database):
     """Each COMMIT is done and its answer lost; a Galera node that lags lets a second run pass up to its own."""
 
-    def write(self, work: Callable[[Connection], Any]) -> Any:
-        done = super().write(work)
+    def write(self, work: Callable[[Connection], Any], *, in_snapshot: bool = False) -> Any:
+        done = super().write(work, in_snapshot=in_snapshot)
         with self.engine.connect().execution_options(writer=True) as conn:
             second = conn.begin()
             with suppress(Exception):
