@@ -30,6 +30,7 @@ from tavia.cloud.protocols import (
     Network,
     NotFound,
     Port,
+    SecurityRule,
     Server,
     ServerSpec,
     ServerStatus,
@@ -164,6 +165,7 @@ class FakeCompute:
         self.found: dict[str, Server] = {}
         self.port_ids: dict[str, Sequence[str]] = {}
         self.boots: list[frozenset[str]] = []
+        self.groups: dict[str, str] = {}
         self.boots_to = ServerStatus.ACTIVE
         self._switch = switch
 
@@ -203,12 +205,36 @@ class FakeCompute:
         self.found.pop(server_id, None)
         self.port_ids.pop(server_id, None)
 
+    def attach_port(self, server_id: str, port_id: str) -> None:
+        def attach() -> None:
+            if server_id not in self.found:
+                raise NotFound("server", server_id)
+            self.port_ids[server_id] = [*(p for p in self.port_ids[server_id] if p != port_id), port_id]
+
+        self._switch.through("attach-port", attach)
+
+    def detach_port(self, server_id: str, port_id: str) -> None:
+        def detach() -> None:
+            if server_id in self.found:
+                self.port_ids[server_id] = [p for p in self.port_ids[server_id] if p != port_id]
+
+        self._switch.through("detach-port", detach)
+
+    def ensure_server_group(self, name: str, policy: str) -> str:
+        return self._switch.through("ensure-server-group", lambda: self.groups.setdefault(name, policy) and name)
+
+    def delete_server_group(self, name: str) -> None:
+        self._switch.through("delete-server-group", lambda: self.groups.pop(name, None))
+
 
 class FakeNetworking:
     """One management network and one for VIPs; ports in memory."""
 
     def __init__(self, switch: Switch) -> None:
         self.found: dict[str, Port] = {}
+        self.groups: dict[str, frozenset[SecurityRule]] = {}
+        self.groups_of: dict[str, set[str]] = {}
+        self.qos_of: dict[str, str | None] = {}
         self._switch = switch
         self._given = 10
 
@@ -239,6 +265,9 @@ class FakeNetworking:
         tags: frozenset[str],
         device_id: str = "",
         allowed_addresses: frozenset[str] = frozenset(),
+        security_group_ids: Sequence[str] = (),
+        project_id: str | None = None,
+        is_vip: bool = False,
     ) -> Port:
         def create() -> Port:
             self._given += 1
@@ -255,6 +284,7 @@ class FakeNetworking:
                 tags=tags,
             )
             self.found[port.id] = port
+            self.groups_of[port.id] = set(security_group_ids)
             return port
 
         return self._switch.through("create-port", create)
@@ -266,7 +296,41 @@ class FakeNetworking:
         self._switch.through("allow-addresses", allow)
 
     def delete_port(self, port_id: str) -> None:
-        self._switch.through("delete-port", lambda: self.found.pop(port_id, None))
+        self._switch.through("delete-port", lambda: self.lose(port_id))
+
+    def lose(self, port_id: str) -> None:
+        self.found.pop(port_id, None)
+        self.groups_of.pop(port_id, None)
+
+    def ensure_security_group(self, name: str, tags: frozenset[str], rules: frozenset[SecurityRule]) -> str:
+        def ensure() -> str:
+            self.groups[name] = rules
+            return name
+
+        return self._switch.through("ensure-security-group", ensure)
+
+    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+        def delete() -> None:
+            assert not any(name in groups for groups in self.groups_of.values()), "a port has the group still"
+            self.groups.pop(name, None)
+
+        self._switch.through("delete-security-group", delete)
+
+    def add_security_group(self, port_id: str, group_id: str) -> None:
+        self._switch.through("add-security-group", lambda: self.groups_of[self.port(port_id).id].add(group_id))
+
+    def remove_security_group(self, port_id: str, group_id: str) -> None:
+        groups = self.groups_of.get(port_id, set())
+        self._switch.through("remove-security-group", lambda: groups.discard(group_id))
+
+    def qos_policy_exists(self, policy_id: str) -> bool:
+        return True
+
+    def set_qos_policy(self, port_id: str, policy_id: str | None) -> None:
+        self._switch.through("set-qos-policy", lambda: self.qos_of.update({self.port(port_id).id: policy_id}))
+
+    def as_user(self, auth: object) -> FakeNetworking:
+        return self
 
 
 class FakeImages:
