@@ -90,7 +90,8 @@ class LocalCloud:
     def start(self) -> None:
         """Start the daemon and wait until it answers."""
         command = [sys.executable, "-m", "tavia.cloud.local.service", "--state-dir", str(self.instance.state_dir)]
-        environment = {**os.environ, "PYTHONPATH": str(Path(sandbox_shell.__file__).parent)}
+        known = (str(Path(sandbox_shell.__file__).parent), os.environ.get("PYTHONPATH"))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, known))}
         self.daemon = subprocess.Popen([*command, "--agent", "sandbox_shell:run", *self.options], env=environment)
         eventually(self.client.networks, "the daemon answers")
 

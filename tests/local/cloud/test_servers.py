@@ -8,7 +8,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from local_cloud import DEADLINE, LocalCloud, eventually
+from local_cloud import DEADLINE, LocalCloud, ask, eventually, within
 
 from tavia.cloud.local import rules
 from tavia.cloud.protocols import NotFound, ServerSpec, ServerStatus
@@ -148,6 +148,58 @@ def test_a_deleted_server_is_gone_and_its_ports_are_free(cloud: LocalCloud) -> N
     with pytest.raises(NotFound):
         cloud.client.power_on(machine.id)
     cloud.boot(*machine.ports)
+
+
+def test_a_port_is_plugged_into_a_running_server_and_is_there_after_a_power_cut(cloud: LocalCloud) -> None:
+    machine, port = cloud.boot(), cloud.port("demo-net")
+    for _ in range(2):
+        cloud.client.attach_port(machine.id, port.id)
+    assert cloud.run(machine, "ip -o link").count(port.mac_address) == 1
+    assert cloud.client.port(port.id).device_id == machine.id
+    cloud.client.power_off(machine.id)
+    cloud.client.power_on(machine.id)
+    eventually(lambda: port.mac_address in cloud.run(machine, "ip -o link"), "it is plugged again")
+
+
+def test_a_plugged_port_carries_traffic(cloud: LocalCloud) -> None:
+    machine, port = cloud.boot(), cloud.port("demo-net")
+    host = cloud.client.attach_host("neighbour", cloud.network_id("demo-net"))
+    cloud.client.attach_port(machine.id, port.id)
+    address = port.fixed_ips[0].ip_address
+    name = rules.interface(port.id)
+    cloud.run(machine, f"ip addr add {address}/24 dev {name}; ip link set {name} up")
+    eventually(lambda: within(host, lambda: ask(address, "echo plugged")) == "plugged\n", "the neighbour reaches it")
+
+
+def test_an_unplugged_port_is_gone_from_the_server_and_free(cloud: LocalCloud) -> None:
+    machine, port = cloud.boot(), cloud.port("demo-net")
+    cloud.client.attach_port(machine.id, port.id)
+    for _ in range(2):
+        cloud.client.detach_port(machine.id, port.id)
+    assert port.mac_address not in cloud.run(machine, "ip -o link")
+    assert cloud.client.port(port.id).device_id == ""
+    cloud.boot(cloud.port("lb-mgmt-net"), port)
+    cloud.client.detach_port(machine.id, port.id)
+    assert rules.interface(port.id) in cloud.interfaces()
+
+
+def test_a_port_is_plugged_once_a_server_that_was_off_runs(cloud: LocalCloud) -> None:
+    machine, port = cloud.boot(), cloud.port("demo-net")
+    cloud.client.power_off(machine.id)
+    cloud.client.attach_port(machine.id, port.id)
+    cloud.client.power_on(machine.id)
+    eventually(lambda: port.mac_address in cloud.run(machine, "ip -o link"), "it is plugged")
+
+
+def test_a_port_of_another_server_or_of_none_is_not_plugged(cloud: LocalCloud) -> None:
+    machine, other = cloud.boot(), cloud.boot(name="amphora-2")
+    with pytest.raises(SeamError, match="port-in-use"):
+        cloud.client.attach_port(machine.id, other.ports[1].id)
+    for server_id, port_id in ((machine.id, "no-such-port"), ("no-such-server", machine.ports[1].id)):
+        with pytest.raises(NotFound, match="no-such"):
+            cloud.client.attach_port(server_id, port_id)
+    cloud.client.detach_port("no-such-server", machine.ports[1].id)
+    assert len(cloud.run(machine, "ip -o link").splitlines()) == 3
 
 
 def test_a_server_that_cannot_come_up_shows_error_and_says_why(cloud: LocalCloud) -> None:

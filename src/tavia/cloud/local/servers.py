@@ -142,6 +142,29 @@ class Servers:
         with self._lock:
             self._server_locks.pop(server_id, None)
 
+    def attach_port(self, server_id: str, port_id: str) -> None:
+        """Plug a port in, now where it runs, and whenever it is started. Raises NotFound, SeamError port-in-use."""
+        with self._of(server_id):
+            record = self._records.get(server_id)
+            if record is None:
+                raise NotFound("server", server_id)
+            if port_id not in record.port_ids:
+                record = dataclasses.replace(record, port_ids=(*record.port_ids, port_id))
+                self._claim(record)
+            name = rules.interface(port_id)
+            if record.process and _alive(record) and not fabric.exists(name):
+                # It has that name inside too: which others are free there, who lives there alone knows.
+                fabric.batch(self._networks.plug(self._networks.port(port_id), name, str(record.process.pid)))
+
+    def detach_port(self, server_id: str, port_id: str) -> None:
+        """Unplug a port; nothing when it is not plugged or the server is gone."""
+        with self._of(server_id):
+            record = self._records.get(server_id)
+            if record and port_id in record.port_ids:
+                _unplug([port_id])
+                self._networks.set_device([port_id], "")
+                self._put(dataclasses.replace(record, port_ids=tuple(p for p in record.port_ids if p != port_id)))
+
     def _of(self, server_id: str) -> threading.RLock:
         """The lock of one server."""
         with self._lock:
@@ -157,7 +180,8 @@ class Servers:
             self._networks.port(port_id)
         with self._lock:
             for other in self._records:
-                if taken := set(other.port_ids) & set(record.port_ids):
+                taken = set(other.port_ids) & set(record.port_ids)
+                if taken and other.id != record.id:
                     message = f"port {min(taken)} is in use by server {other.id}"
                     raise SeamError(Seam.BOOT, "port-in-use", message, permanent=True)
             self._records.put(record.id, record)

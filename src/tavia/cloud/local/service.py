@@ -40,6 +40,8 @@ def calls(networks: Networks, servers: Servers) -> dict[str, Call]:
         "power_off": lambda a: servers.power_off(a["server_id"]),
         "power_on": lambda a: servers.power_on(a["server_id"]),
         "delete": lambda a: servers.delete(a["server_id"]),
+        "attach_port": lambda a: servers.attach_port(a["server_id"], a["port_id"]),
+        "detach_port": lambda a: servers.detach_port(a["server_id"], a["port_id"]),
         "networks": lambda a: networks.networks(),
         "network": lambda a: networks.network(a["network_id"]),
         "create_network": lambda a: networks.create_network(**a),
