@@ -111,6 +111,7 @@ class Volume:
 class Server:
     """A server as compute sees it. ``created_at`` is seconds since the epoch, ``fault`` the cloud's own words.
 
+    ``fault_code``: the stable code of what they mean, of a server in ERROR (None: the cloud tells no causes apart).
     ``busy``: compute works on it (a task is in progress), or its host is disabled or down, so its status proves little.
     """
 
@@ -120,6 +121,7 @@ class Server:
     created_at: float
     tags: frozenset[str] = frozenset()
     fault: str | None = None
+    fault_code: str | None = None
     zone: str | None = None
     image_id: str | None = None
     busy: bool = False

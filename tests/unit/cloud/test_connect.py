@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,10 +61,15 @@ def test_each_driver_counts(tmp_path: Path) -> None:
     assert isinstance(cloud.networking, LocalClient)
 
 
-def test_openstack_comes_later(tmp_path: Path) -> None:
-    with pytest.raises(SeamError, match="later version") as refused:
+def test_openstack_needs_credentials(tmp_path: Path) -> None:
+    with pytest.raises(SeamError, match=r"\[service_auth\] auth_type is not set") as refused:
         connect(configured(tmp_path, "compute_driver = compute_nova_driver"))
-    assert refused.value.permanent
+    assert (refused.value.code, refused.value.permanent) == ("cloud-not-configured", True)
+
+
+def test_no_other_cloud_imports_openstacksdk() -> None:
+    code = "import sys, tavia.cloud; sys.exit('openstack' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_without_root_the_daemon_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

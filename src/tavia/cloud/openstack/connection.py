@@ -1,0 +1,174 @@
+"""How the cloud's services are reached: who logs in, where they are, and how long an answer may take.
+
+Compute, networking and images each ask through a :class:`Service`. It is safe for threads; nothing is asked, and
+nobody is logged in, before the first call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from keystoneauth1 import exceptions, loading
+from keystoneauth1.plugin import BaseAuthPlugin
+from keystoneauth1.session import Session
+from openstack.connection import Connection
+from oslo_config import cfg
+
+from tavia.cloud.openstack import failures
+from tavia.config import neutron, service_auth
+from tavia.model.seams import Seam, SeamError
+
+LONGEST_CALL = 25.0
+"""Seconds for one call of ours, however many requests it takes: less than the step that makes it may last."""
+CONNECT = 5.0
+"""Seconds for a TCP connection."""
+
+MICROVERSION = "2.67"
+"""Of Nova (Stein): tags of servers with their boot, a group's one policy, a volume's type."""
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def left() -> float:
+    """Seconds that the call under way may still take."""
+    deadline = _deadline.get()
+    return LONGEST_CALL if deadline is None else deadline - time.monotonic()
+
+
+class _Session(Session):
+    """Its requests end with the call that makes them, and what is asked of Nova is not logged: it holds keys."""
+
+    def request(self, url: str, method: str, **kwargs: Any) -> Any:  # type: ignore[override]
+        remaining = left()
+        if remaining <= 0:
+            raise exceptions.ConnectTimeout(f"no time was left for {method} {url}")
+        longest = min(kwargs.pop("timeout", None) or self.timeout or LONGEST_CALL, remaining)
+        if (kwargs.get("endpoint_filter") or {}).get("service_type") == "compute":
+            kwargs["log"] = False
+        return super().request(url, method, timeout=(min(CONNECT, longest), longest), **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a service is: in the catalog, or at ``endpoint``. ``verify``: a file of authorities, or whether at all."""
+
+    region: str | None
+    interface: str
+    service_name: str | None
+    endpoint: str | None
+    verify: str | bool
+    cert: str | tuple[str, str] | None
+    timeout: float | None
+
+
+class Service:
+    """One service, ``nova``, ``neutron`` or ``glance``, as one user sees it. ``users``: not ourselves."""
+
+    def __init__(self, name: str, place: Place, auth: BaseAuthPlugin, *, users: bool = False) -> None:
+        self._name = name
+        self._place = place
+        self._users = users
+        self._session = _Session(auth, verify=place.verify, cert=place.cert, timeout=place.timeout)
+
+    @contextmanager
+    def asked(self) -> Iterator[Any]:
+        """Its proxy of openstacksdk, for one call of ours; what fails in it is raised as SeamError."""
+        token = _deadline.set(time.monotonic() + LONGEST_CALL)
+        try:
+            with failures.told("keystone", users=self._users):
+                self._session.get_token()
+            with failures.told(self._name, users=self._users):
+                yield getattr(self._connection, _PROXIES[self._name])
+        finally:
+            _deadline.reset(token)
+
+    def as_user(self, auth: BaseAuthPlugin) -> Service:
+        """The same service for a user's token, which need not bring a catalog."""
+        with self.asked() as proxy:
+            endpoint = proxy.get_endpoint()
+        place = self._place
+        where = Place(place.region, place.interface, None, endpoint, place.verify, place.cert, place.timeout)
+        return Service(self._name, where, auth, users=True)
+
+    @cached_property
+    def own_project(self) -> str:
+        """Id of the project that we log in to. Call it while asking."""
+        return str(self._session.get_project_id())
+
+    @cached_property
+    def _connection(self) -> Connection:
+        key, place = _PROXIES[self._name], self._place
+        found = {"interface": place.interface, "endpoint_override": place.endpoint, "service_name": place.service_name}
+        options: dict[str, Any] = {f"{key}_{name}": value for name, value in found.items() if value}
+        return Connection(
+            session=self._session,
+            region_name=place.region,
+            compute_default_microversion=MICROVERSION,
+            app_name="tavia",
+            **options,
+        )
+
+
+_PROXIES = {"nova": "compute", "neutron": "network", "glance": "image"}
+
+
+def service(conf: cfg.ConfigOpts, name: str) -> Service:
+    """``nova``, ``neutron`` or ``glance`` as its group says. Raises SeamError (control, cloud-not-configured)."""
+    group = neutron.GROUP if name == "neutron" and neutron.logs_in_itself(conf) else service_auth.GROUP
+    try:
+        auth = loading.load_auth_from_conf_options(conf, group)
+    except exceptions.ClientException as error:
+        raise _not_configured(f"[{group}]: {error}") from error
+    if auth is None:
+        raise _not_configured(f"[{group}] auth_type is not set; usually it is password")
+    return Service(name, _neutron(conf) if name == "neutron" else _in_catalog(conf, name), auth)
+
+
+def _not_configured(why: str) -> SeamError:
+    message = f"{why}. The cloud needs auth_type, auth_url, username, password, project_name and the two domain names"
+    return SeamError(Seam.CONTROL, "cloud-not-configured", message, permanent=True)
+
+
+def _in_catalog(conf: cfg.ConfigOpts, name: str) -> Place:
+    group, login = conf[name], conf.service_auth
+    return Place(
+        region=group.region_name,
+        interface=_interface(group.endpoint_type),
+        service_name=group.service_name,
+        endpoint=group.endpoint,
+        verify=not (group.insecure or login.insecure) and (group.ca_certificates_file or login.cafile or True),
+        cert=_certificate(login),
+        timeout=login.timeout,
+    )
+
+
+def _neutron(conf: cfg.ConfigOpts) -> Place:
+    group, login = conf.neutron, conf.service_auth
+    interfaces = group.valid_interfaces or [_interface(group.endpoint_type or "public")]
+    trusted = group.cafile or group.ca_certificates_file or login.cafile or True
+    return Place(
+        region=group.region_name,
+        interface=interfaces[0],
+        service_name=group.service_name,
+        endpoint=group.endpoint_override or group.endpoint,
+        verify=not (group.insecure or login.insecure) and trusted,
+        cert=_certificate(group) or _certificate(login),
+        timeout=group.timeout or login.timeout,
+    )
+
+
+def _interface(endpoint_type: str) -> str:
+    return endpoint_type.removesuffix("URL")
+
+
+def _certificate(group: Any) -> str | tuple[str, str] | None:
+    if group.certfile and group.keyfile:
+        return group.certfile, group.keyfile
+    certificate: str | None = group.certfile
+    return certificate
