@@ -29,8 +29,7 @@ QUIET, QUIET_CPU = 0.5, 0.06
 """Work is over when a system takes less than so many seconds of processor time in so many seconds."""
 LONGEST_SETTLING = 30.0
 COUNTED = (
-    "SELECT user, select_commands + update_commands + other_commands, commit_transactions + rollback_transactions,"
-    " cpu_time FROM information_schema.user_statistics"
+    "SELECT user, select_commands + update_commands, other_commands, cpu_time FROM information_schema.user_statistics"
 )
 PASSWORD = "of-the-bench"
 PROJECT = "bench"
@@ -40,14 +39,14 @@ PROJECT = "bench"
 class Usage:
     """Seconds of processor time: of the system's own processes, of MariaDB and of RabbitMQ; seconds.
 
-    ``ends`` are COMMIT and ROLLBACK, ``statements`` all others.
+    ``statements`` read or write; ``others`` are COMMIT, ROLLBACK and what prepares a connection.
     """
 
     cpu: float
     mariadb: float
     rabbitmq: float
     statements: float
-    ends: float
+    others: float
     seconds: float
 
 
@@ -100,7 +99,7 @@ class Stand:
             mariadb=max(used.mariadb - idle.mariadb * used.seconds, 0.0),
             rabbitmq=max(used.rabbitmq - idle.rabbitmq * used.seconds, 0.0),
             statements=used.statements - idle.statements * used.seconds,
-            ends=used.ends - idle.ends * used.seconds,
+            others=used.others - idle.others * used.seconds,
             seconds=used.seconds,
         )
 
@@ -117,21 +116,21 @@ class Stand:
                 mariadb=used.mariadb / used.seconds,
                 rabbitmq=used.rabbitmq / used.seconds,
                 statements=used.statements / used.seconds,
-                ends=used.ends / used.seconds,
+                others=used.others / used.seconds,
                 seconds=1.0,
             )
         return self._idle
 
     def _counted(self, side: Side) -> Usage:
         """Since the processes began. What MariaDB did for the looks for ACTIVE is not in it."""
-        by_user = {user: (float(commands), float(ends), cpu) for user, commands, ends, cpu in self.select(COUNTED)}
-        commands, ends, _cpu = by_user[side.user]
+        by_user = {user: (float(own), float(others), cpu) for user, own, others, cpu in self.select(COUNTED)}
+        statements, others, _cpu = by_user[side.user]
         return Usage(
             cpu=side.cpu_seconds(),
             mariadb=cpu_seconds(self._mariadb) - by_user[USER][2],
             rabbitmq=cpu_seconds(self._rabbitmq),
-            statements=commands - ends,
-            ends=ends,
+            statements=statements,
+            others=others,
             seconds=time.monotonic(),
         )
 
