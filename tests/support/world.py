@@ -22,7 +22,7 @@ from sqlalchemy import Connection, update
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
-from tavia.amphora.protocol import BundleRefused, FenceRefused
+from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.bus.events import Event
 from tavia.cloud.protocols import (
     Cloud,
@@ -47,10 +47,11 @@ from tavia.store.database import Database
 from tavia.store.engine import default_options
 from tavia.store.leases import Lease
 from tavia.store.rows import utcnow
+from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.rounds import converge
-from tavia.worker.steps import BootOptions, Steps
+from tavia.worker.steps import Steps
 
 T = TypeVar("T")
 
@@ -145,11 +146,19 @@ class FakeAgent:
         if not is_on or self.amphora.id in self.world.cut_off:
             raise Unreachable("agent-connect-refused", f"no agent at {self.amphora.lb_network_ip}")
 
+    def _macs(self) -> set[str]:
+        """Of what is plugged into the server."""
+        networking, compute = self.world.networking, self.world.compute
+        servers = compute.servers(frozenset({f"tavia-amphora={self.amphora.id}"}))
+        return {networking.port(port).mac_address for server in servers for port in compute.port_ids[server.id]}
+
     def _put(self, bundle: Bundle) -> None:
         self._reach()
         held = self.world.bundles.get(self.amphora.id)
         if held and held.fence.refuses(bundle.fence):
             raise FenceRefused(held.fence)
+        if lost := {interface.mac for interface in bundle.interfaces} - self._macs():
+            raise AgentFailed("interface-missing", f"no interface has the MAC address {lost}")
         for number, line in enumerate(bundle.files["haproxy.cfg"].splitlines(), start=1):
             if self.world.forbidden and self.world.forbidden in line:
                 named = number if self.world.names_lines else None
@@ -277,7 +286,8 @@ class FakeNetworking:
                 network_id=network_id,
                 mac_address=f"02:00:00:00:00:{self._given:02x}",
                 fixed_ips=tuple(
-                    FixedIp(subnet_id=subnet_id, ip_address=f"198.19.0.{self._given}") for subnet_id, _ in fixed_ips
+                    FixedIp(subnet_id=subnet_id, ip_address=wanted or f"198.19.0.{self._given}")
+                    for subnet_id, wanted in fixed_ips
                 ),
                 device_id=device_id,
                 allowed_addresses=allowed_addresses,
@@ -356,10 +366,11 @@ class World:
         self.stopping = threading.Event()
         self.announced: list[tuple[Event, LoadBalancer]] = []
         self.topology = topology
+        self.build_rate_limit: int | None = None
 
     # what a tenant does
 
-    def create(self) -> LoadBalancer:
+    def create(self, member_subnet_id: str | None = None, **values: Any) -> LoadBalancer:
         """A load balancer with its VIP's port, a listener and a pool with one member, in one transaction."""
         loadbalancer_id = str(uuid.uuid4())
         deployment = self.database.deployment_id()
@@ -378,9 +389,10 @@ class World:
             vip_subnet_id="vip-subnet",
             vip_network_id="vip-net",
             topology=self.topology,
+            **values,
         )
         pool = self.pool(loadbalancer)
-        children = [pool, self.member(pool, 1), self.listener(loadbalancer, 80, pool)]
+        children = [pool, self.member(pool, 1, member_subnet_id), self.listener(loadbalancer, 80, pool)]
 
         def accept(conn: Connection) -> None:
             intents.create_loadbalancer(conn, loadbalancer)
@@ -411,7 +423,7 @@ class World:
             default_pool_id=pool.id if pool else None,
         )
 
-    def member(self, pool: Pool, number: int) -> Member:
+    def member(self, pool: Pool, number: int, subnet_id: str | None = None) -> Member:
         return Member(
             id=str(uuid.uuid4()),
             project_id="p",
@@ -420,6 +432,7 @@ class World:
             pool_id=pool.id,
             address=f"198.19.0.{200 + number}",
             protocol_port=8080,
+            subnet_id=subnet_id,
         )
 
     def change(self, loadbalancer: LoadBalancer, accept: Callable[[Connection, int], Any]) -> int:
@@ -454,17 +467,16 @@ class World:
         cloud = Cloud(self.compute, self.networking, FakeImages())
         options = BootOptions(
             deployment_id=self.database.deployment_id(),
-            boot_network_id=None,
-            image_tag=None,
-            image_owner_id=None,
-            flavor=None,
             client_ca=b"",
             controllers=("198.18.0.2:5555",),
             heartbeat_interval=1.0,
             heartbeat_key="key",
             agent_port=9443,
             cert_validity=3600.0,
-            boot_timeout=300.0,
+            active_patience=300.0,
+            agent_patience=600.0,
+            build_rate_limit=self.build_rate_limit,
+            anti_affinity="anti-affinity",
         )
         steps = Steps(database, cloud, self.authority, lambda: options, lambda a: cast(AgentClient, FakeAgent(self, a)))
         return Controller(

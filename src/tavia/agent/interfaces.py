@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -20,6 +21,9 @@ from tavia.amphora.protocol import AgentFailed
 LOG = logging.getLogger(__name__)
 
 Links = list[dict[str, Any]]
+
+PLUG_SECONDS, PLUG_POLL = 5.0, 0.05
+"""How long an interface that was plugged in may take to show, and the time between two looks."""
 
 SYSCTLS = {
     # The standby's HAProxy binds the VIP before VRRP brings it.
@@ -44,13 +48,11 @@ async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[t
     """Make the interfaces what ``new`` says, taking away what only ``old`` has.
 
     Returns the addresses that were added, (interface, address) each. Raises AgentFailed: interface-missing when a MAC
-    address is not there (yet), interface-failed with what ``ip`` said.
+    address is not there after PLUG_SECONDS, interface-failed with what ``ip`` said.
     """
-    links, routes = await _shown("-batch", "-", stdin="addr show\nroute show\n")
+    links, routes = await _plugged({each.mac.lower() for each in new})
     if any(":" in hop for each in (*old, *new) for _, hop in each.routes):
         routes += (await _shown("-6", "route", "show"))[0]
-    if missing := sorted({each.mac.lower() for each in new} - {link.get("address", "") for link in links}):
-        raise AgentFailed("interface-missing", f"no interface has the MAC address {', '.join(missing)}")
     if commands := list(batch(links, routes, old, new)):
         LOG.info("interfaces: %s", "; ".join(commands))
         done = await run("ip", "-batch", "-", stdin="\n".join(commands) + "\n")
@@ -59,6 +61,19 @@ async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[t
     present = {_plain(address) for link in links for address in _addresses(link)}
     wanted = ((each.name, _plain(address)) for each in new for address in (*each.addresses, *each.vips))
     return [(name, address) for name, address in wanted if address not in present]
+
+
+async def _plugged(macs: set[str]) -> list[Links]:
+    """Links and IPv4 routes, once all of the MAC addresses are there. Raises AgentFailed."""
+    deadline = time.monotonic() + PLUG_SECONDS
+    while True:
+        links, routes = await _shown("-batch", "-", stdin="addr show\nroute show\n")
+        missing = sorted(macs - {link.get("address", "") for link in links})
+        if not missing:
+            return [links, routes]
+        if time.monotonic() > deadline:
+            raise AgentFailed("interface-missing", f"no interface has the MAC address {', '.join(missing)}")
+        await asyncio.sleep(PLUG_POLL)
 
 
 async def announce(added: Iterable[tuple[str, str]]) -> None:

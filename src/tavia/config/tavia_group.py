@@ -33,7 +33,6 @@ OPTIONS = [
     cfg.FloatOpt(
         "retry_interval_max", default=60.0, min=1.0, help="Most seconds between two tries of a failing change."
     ),
-    cfg.FloatOpt("boot_timeout", default=300.0, min=1.0, help="Seconds that an amphora may take to boot and answer."),
     cfg.FloatOpt(
         "orphan_grace",
         default=3600.0,

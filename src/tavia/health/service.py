@@ -154,8 +154,15 @@ def _watch(conf: cfg.ConfigOpts, database: Database, witnesses: Witnesses, repai
             threads=options.failover_threads, share=options.failover_share, threshold=options.failover_threshold
         ),
         timeout=options.heartbeat_timeout,
-        patience=conf.tavia.boot_timeout,
+        patience=_boot_patience(conf),
     )
+
+
+def _boot_patience(conf: cfg.ConfigOpts) -> float:
+    """Seconds after which a worker has given a replacement up that does not come up."""
+    worker, agent = conf.controller_worker, conf.haproxy_amphora
+    patience = worker.amp_active_retries * worker.amp_active_wait_sec
+    return float(patience + agent.connection_max_retries * agent.connection_retry_interval)
 
 
 def _grace_seconds(conf: cfg.ConfigOpts) -> float:

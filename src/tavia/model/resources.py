@@ -78,7 +78,8 @@ class LoadBalancer(Configured):
     ``attempted_generation`` the last one that a worker took as far as it could (it may wait or have failed).
     ``due_at``, ``failing_since`` and ``pending_since`` are seconds since the epoch by the database's clock; the last is
     when the first change was accepted that a PENDING status speaks of, without meaning in any other. ``vip_port_ours``
-    tells whether the VIP's port is deleted at the end.
+    tells whether the VIP's port is deleted at the end. ``security_group_id`` is the group of its own that the VIP's
+    port has, ``security_hash`` the hash of the rules that were put there last.
     """
 
     table: ClassVar[str] = "load_balancer"
@@ -98,6 +99,8 @@ class LoadBalancer(Configured):
 
     topology: Topology = Topology.SINGLE
     vip_port_ours: bool = True
+    security_group_id: Annotated[str | None, MaxLen(255)] = None
+    security_hash: Annotated[str | None, MaxLen(64)] = None
     generation: int = 1
     observed_generation: int = 0
     attempted_generation: int = 0
@@ -185,7 +188,10 @@ class Amphora:
 
     ``replace_generation`` is the generation at which its replacement was asked for. ``applied_generation`` and
     ``applied_hash`` tell which bundle it last took. ``fenced`` is true once it was powered off and its port lost
-    the VIP, so that another may take the VIP.
+    the VIP, so that another may take the VIP. ``boot_started_at`` and ``active_at``, when compute first said that its
+    server runs, are seconds since the epoch by the database's clock. ``member_ports`` are its ports on members'
+    subnets (:class:`~tavia.model.member_ports.MemberPort`); ``additional_ips`` its addresses on the subnets of
+    additional VIPs, as (subnet_id, ip_address) objects; ``qos_policy_id`` is what its VIP-side port has.
     """
 
     table: ClassVar[str] = "amphora"
@@ -220,6 +226,10 @@ class Amphora:
     applied_hash: Annotated[str | None, MaxLen(64)] = None
     fenced: bool = False
     boot_started_at: float | None = None
+    active_at: float | None = None
+    member_ports: list[dict[str, Any]] = field(default_factory=list)
+    additional_ips: list[dict[str, Any]] = field(default_factory=list)
+    qos_policy_id: Annotated[str | None, MaxLen(36)] = None
     fault: dict[str, Any] | None = None
 
 

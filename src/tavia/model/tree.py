@@ -34,6 +34,12 @@ class Tree:
             amphorae=self.amphorae,
         )
 
+    def member_subnets(self) -> frozenset[str]:
+        """The subnets that members are on, but for the VIPs': amphorae have an address there anyway."""
+        lb = self.loadbalancer
+        vips = {lb.vip_subnet_id, *(vip["subnet_id"] for vip in lb.additional_vips)}
+        return frozenset(m.subnet_id for m in self.members if m.subnet_id and m.subnet_id not in vips)
+
     def members_of(self, pool_id: str) -> tuple[Member, ...]:
         """The members of a pool, oldest first."""
         return tuple(m for m in self.members if m.pool_id == pool_id)

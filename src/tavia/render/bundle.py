@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from tavia.amphora.bundle import Bundle, Fence, Interface
+from tavia.model.member_ports import member_ports
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
 from tavia.render.haproxy import render_haproxy, vip_addresses
 from tavia.render.keepalived import render_keepalived
-from tavia.render.settings import RenderSettings, VipNetwork
+from tavia.render.settings import RenderSettings, VipNetwork, VipRange
 
 VIP_INTERFACE = "eth1"
 
@@ -48,7 +50,7 @@ def render_bundle(
         name=VIP_INTERFACE,
         mac=amphora.vrrp_mac,
         mtu=network.mtu,
-        addresses=(f"{amphora.vrrp_ip}/{ip_network(network.cidr).prefixlen}",),
+        addresses=(_with_prefix(amphora.vrrp_ip, network.cidr), *_additional_addresses(amphora, network)),
         vips=() if paired else tuple(vips),
         routes=_routes(network),
     )
@@ -58,8 +60,28 @@ def render_bundle(
         generation=tree.generation,
         fence=fence,
         files=files,
-        interfaces=(interface,),
+        interfaces=(interface, *_member_interfaces(tree, amphora)),
     )
+
+
+def _with_prefix(address: str, cidr: str) -> str:
+    return f"{address}/{ip_network(cidr).prefixlen}"
+
+
+def _additional_addresses(amphora: Amphora, network: VipNetwork) -> Iterator[str]:
+    cidr_of = {subnet.id: subnet.cidr for subnet in network.additional}
+    for entry in amphora.additional_ips:
+        yield _with_prefix(entry["ip_address"], cidr_of[entry["subnet_id"]])
+
+
+def _member_interfaces(tree: Tree, amphora: Amphora) -> Iterator[Interface]:
+    """Those on subnets that members are on. No default route: the way to everywhere else is the VIP's."""
+    wanted = tree.member_subnets()
+    for port in member_ports(amphora):
+        if port.port_id and port.subnet_id in wanted:
+            yield Interface(
+                name=port.interface, mac=port.mac, mtu=port.mtu, addresses=(port.address,), routes=port.routes
+            )
 
 
 def _vips(lb: LoadBalancer) -> list[str]:
@@ -69,7 +91,13 @@ def _vips(lb: LoadBalancer) -> list[str]:
 
 
 def _routes(network: VipNetwork) -> tuple[tuple[str, str], ...]:
-    if network.gateway_ip is None:
-        return network.host_routes
-    everywhere = "::/0" if isinstance(ip_address(network.gateway_ip), IPv6Address) else "0.0.0.0/0"
-    return ((everywhere, network.gateway_ip), *network.host_routes)
+    """The VIP's subnet shows the way to everywhere; an additional one does for the other IP version."""
+    everywhere: dict[str, str] = {}
+    host_routes: list[tuple[str, str]] = []
+    ranges: tuple[VipRange, ...] = (network, *network.additional)
+    for subnet in ranges:
+        if subnet.gateway_ip is not None:
+            is_ipv6 = isinstance(ip_address(subnet.gateway_ip), IPv6Address)
+            everywhere.setdefault("::/0" if is_ipv6 else "0.0.0.0/0", subnet.gateway_ip)
+        host_routes += subnet.host_routes
+    return (*everywhere.items(), *host_routes)

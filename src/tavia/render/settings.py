@@ -6,13 +6,27 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class VipNetwork:
-    """The VIP's subnet as the cloud tells it. ``host_routes`` are (destination, next hop), ``mtu`` is in bytes."""
+class VipRange:
+    """A VIP's subnet as the cloud tells it. ``host_routes`` are (destination, next hop)."""
 
     cidr: str
     gateway_ip: str | None
     host_routes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VipSubnet(VipRange):
+    """The subnet of an additional VIP."""
+
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VipNetwork(VipRange):
+    """The VIP's own subnet, the network's ``mtu`` in bytes, and the subnets of ``additional`` VIPs, all in there."""
+
     mtu: int
+    additional: tuple[VipSubnet, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, 
 from tavia.model.seams import Fault
 from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus
 from tavia.model.tree import Tree
-from tavia.store import schema
+from tavia.store import schema, turns
 from tavia.store.clock import now
 from tavia.store.leases import Lease
 from tavia.store.rows import from_row, to_row, utcnow
@@ -310,13 +310,35 @@ def commit_deleted(conn: Connection, loadbalancer_id: str, seen_due_at: float | 
     )
 
 
+def admit_boots(conn: Connection, amphora_ids: Collection[str], limit: int) -> set[str]:
+    """Which of these amphorae may boot, where at most ``limit`` do at a time; their boot begins now.
+
+    One that was let before may again.
+    """
+    turns.take(conn, "amphorae boot")
+    booting = and_(_amphora.status == AmphoraStatus.BOOTING, _amphora.boot_started_at.is_not(None))
+    under_way = set(conn.execute(select(_amphora.id).where(booting)).scalars())
+    fresh = [each for each in amphora_ids if each not in under_way][: max(0, limit - len(under_way))]
+    if fresh:
+        conn.execute(update(schema.amphora).where(_amphora.id.in_(fresh)).values(boot_started_at=now()))
+    return {*fresh, *(each for each in amphora_ids if each in under_way)}
+
+
 def add_amphora(conn: Connection, amphora: Amphora) -> None:
     """Insert an amphora's row: before anything is made for it."""
     conn.execute(insert(schema.amphora).values(to_row(amphora)))
 
 
-def change_amphora(conn: Connection, amphora: Amphora, values: Mapping[str, Any], *, boots: bool) -> None:
-    """Record what became of an amphora, as it was when it was read; ``boots`` says that its boot begins now.
+def change_vip(conn: Connection, loadbalancer: LoadBalancer, values: Mapping[str, Any]) -> None:
+    """Record what became of a load balancer's VIP, as it was when it was read: its port, its security group."""
+    conn.execute(update(schema.load_balancer).where(_lb.id == loadbalancer.id).values(values))
+    if values.get("vip_port_id", loadbalancer.vip_port_id) != loadbalancer.vip_port_id:
+        its = update(schema.amphora).where(_amphora.loadbalancer_id == loadbalancer.id)
+        conn.execute(its.values(ha_port_id=values["vip_port_id"]))
+
+
+def change_amphora(conn: Connection, amphora: Amphora, values: Mapping[str, Any], moment: str | None = None) -> None:
+    """Record what became of an amphora, as it was when it was read; ``moment`` is the column that gets the time.
 
     An ``applied_hash`` that someone took back since then (asking for another push) stays so.
     """
@@ -324,6 +346,6 @@ def change_amphora(conn: Connection, amphora: Amphora, values: Mapping[str, Any]
     if "applied_hash" in changes:
         is_as_read = _amphora.applied_hash.is_not_distinct_from(amphora.applied_hash)
         changes["applied_hash"] = case((is_as_read, changes["applied_hash"]), else_=_amphora.applied_hash)
-    if boots:
-        changes["boot_started_at"] = now()
+    if moment:
+        changes[moment] = now()
     conn.execute(update(schema.amphora).where(_amphora.id == amphora.id).values(updated_at=utcnow(), **changes))

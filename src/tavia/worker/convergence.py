@@ -29,21 +29,22 @@ from tavia.bus import Announce
 from tavia.bus.events import Event
 from tavia.cloud.protocols import Networking
 from tavia.metrics import worker as metrics
-from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
 from tavia.model.tree import Tree
-from tavia.render import RenderSettings, VipNetwork, render_bundle
+from tavia.render import RenderSettings
 from tavia.store import convergence as store
 from tavia.store import journal, leases
 from tavia.store.convergence import Observed
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
+from tavia.worker.boots import BootFailed
 from tavia.worker.faults import fault_of
-from tavia.worker.hold_back import changed_units, forms, held_back, refused_rows
+from tavia.worker.hold_back import changed_units, forms, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.plan import (
     BOOTING,
+    OPTIONAL,
     SEAM_OF,
     Commit,
     Converged,
@@ -54,14 +55,16 @@ from tavia.worker.plan import (
     Removed,
     Step,
     Wait,
+    Wanted,
     plan,
     serving,
 )
 from tavia.worker.reading import observed
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
+from tavia.worker.rendering import Rendering
 from tavia.worker.retries import retry
-from tavia.worker.steps import BootFailed, Steps
+from tavia.worker.steps import Steps
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -117,7 +120,8 @@ class Convergence:
         self._after_a_loss = after_a_loss
         self._unwritten: list[Callable[[Connection], None]] = []
         self._tree = seen.tree
-        self._vip_network: VipNetwork | None = None
+        peers_only = controller.steps.options.peers_only
+        self._rendering = Rendering(controller.networking, controller.settings, peers_only=peers_only)
         self._take_in(seen)
 
     def run(self) -> bool:
@@ -143,11 +147,10 @@ class Convergence:
                 raise Stopping
             if time.monotonic() - self._read_at > FRESH:
                 self._look()
-            bundles = self._bundles()
-            answer = plan(self._tree, self.facts, {key: bundle.hash for key, bundle in bundles.items()})
-            match answer:
+            wanted, bundles = self._wanted()
+            match plan(self._tree, self.facts, wanted):
                 case Do(steps):
-                    self._take(steps, bundles)
+                    self._take(steps, wanted, bundles)
                 case Commit():
                     self._commit_applied()
                 case Converged(missed):
@@ -185,49 +188,51 @@ class Convergence:
         masters = [key for key, said in heard.items() if said.vrrp_state == "MASTER" and key not in self.facts.silent]
         self.facts.vrrp_master = masters[0] if len(masters) == 1 else None
 
-    def _bundles(self) -> dict[str, Bundle]:
-        tree = self._tree
-        if tree.loadbalancer.deleted_generation is not None:
-            return {}
-        wanted = held_back(tree.wanted(), self.refusals.faults(tree.wanted()))
-        carrying = serving(tree, self.facts)
-        return {amphora.id: self._render(wanted, amphora, carrying) for amphora in carrying}
-
-    def _render(self, wanted: Tree, amphora: Amphora, carrying: Sequence[Amphora]) -> Bundle:
-        others = (*carrying, *(a for a in self._tree.amphorae if _will_carry(a)))
-        peers = [a for a in others if a.role is not amphora.role]
-        return render_bundle(
-            wanted,
-            amphora,
-            peers[0] if peers else None,
-            self._network(),
-            self.controller.settings,
-            Fence(self.lease.epoch, self._serial, self.lease.owner),
-        )
-
-    def _network(self) -> VipNetwork:
-        if self._vip_network is None:
-            loadbalancer = self._tree.loadbalancer
-            subnet = self.controller.networking.subnet(loadbalancer.vip_subnet_id or "")
-            network = self.controller.networking.network(subnet.network_id)
-            self._vip_network = VipNetwork(
-                cidr=subnet.cidr, gateway_ip=subnet.gateway_ip, host_routes=subnet.host_routes, mtu=network.mtu
-            )
-        return self._vip_network
+    def _wanted(self) -> tuple[Wanted, dict[str, Bundle]]:
+        tree, fence = self._tree, Fence(self.lease.epoch, self._serial, self.lease.owner)
+        return self._rendering.of(tree, serving(tree, self.facts), self.refusals.faults(tree.wanted()), fence)
 
     # acting
 
-    def _take(self, steps: Sequence[Step], bundles: Mapping[str, Bundle]) -> None:
-        records = [
-            journal.StepRecord(id=str(uuid.uuid4()), what=s.kind, seam=SEAM_OF[s.kind], subject=s.subject)
-            for s in steps
-        ]
-        self._write(lambda conn: journal.open_steps(conn, self._operation, records))
-        self.controller.keeper.begin_step(self.lease)
-        outcomes = self._side_by_side([self._effect(step, bundles) for step in steps])
-        self.controller.keeper.end_step(self.lease)
-        self._note(records, outcomes)
-        self._consider(steps, outcomes, bundles)
+    def _take(self, steps: Sequence[Step], wanted: Wanted, bundles: Mapping[str, Bundle]) -> None:
+        records = {
+            step: journal.StepRecord(
+                id=str(uuid.uuid4()), what=step.kind, seam=SEAM_OF[step.kind], subject=step.subject
+            )
+            for step in steps
+        }
+        self._intend(steps, wanted)
+
+        def begin(conn: Connection) -> list[Step]:
+            begun = self._admitted(conn, steps)
+            if begun:
+                journal.open_steps(conn, self._operation, [records[step] for step in begun])
+            return begun
+
+        begun = self._write(begin)
+        self.facts.queued |= {step.subject for step in steps if step not in begun}
+        if begun:
+            self.controller.keeper.begin_step(self.lease)
+            outcomes = self._side_by_side([self._effect(step, bundles) for step in begun])
+            self.controller.keeper.end_step(self.lease)
+            self._note([records[step] for step in begun], outcomes)
+            self._consider(begun, outcomes, bundles)
+
+    def _intend(self, steps: Sequence[Step], wanted: Wanted) -> None:
+        """Have the rows name what the steps are about to make, in the transaction that begins them."""
+        for step in steps:
+            record = self.controller.steps.intent(step, self._tree, wanted.subnet_ids)
+            self._tree = applied(self._tree, record)
+            self._unwritten.append(partial(write, record=record))
+
+    def _admitted(self, conn: Connection, steps: Sequence[Step]) -> list[Step]:
+        """These steps without boots for which others have to end first."""
+        limit = self.controller.steps.options.build_rate_limit
+        booting = [step.subject for step in steps if step.kind is Kind.BOOT_SERVER]
+        if limit is None or not booting:
+            return list(steps)
+        let = store.admit_boots(conn, booting, limit)
+        return [step for step in steps if step.kind is not Kind.BOOT_SERVER or step.subject in let]
 
     def _effect(self, step: Step, bundles: Mapping[str, Bundle]) -> Callable[[], Record | SeamError]:
         if step.kind is Kind.PUSH_BUNDLE:
@@ -285,6 +290,8 @@ class Convergence:
                 self.facts.unreachable[step.subject] = outcome
             elif isinstance(outcome, BootFailed) or (isinstance(outcome, SeamError) and step.kind in BOOTING):
                 self.facts.failed[_role(self._tree, step.subject)] = outcome
+            elif isinstance(outcome, SeamError) and step.kind in OPTIONAL:
+                self.facts.undone[step] = outcome
             elif isinstance(outcome, SeamError):
                 raise outcome
         for step, refusal in refusals[:1]:
@@ -377,7 +384,7 @@ class Convergence:
                 tree.generation,
                 fault_of(failure, tree.loadbalancer.fault),
                 shown=shown if decision.show else None,
-                retry_in=decision.after,
+                retry_in=min(decision.after, UNREACHED_AGAIN) if self.facts.not_yet else decision.after,
             )
             return is_served and decision.show
 
@@ -440,14 +447,6 @@ class Convergence:
             epoch=self.lease.epoch,
             host=self.controller.host,
         )
-
-
-def _will_carry(amphora: Amphora) -> bool:
-    return (
-        amphora.vrrp_ip is not None
-        and amphora.replace_generation is None
-        and amphora.status in (AmphoraStatus.BOOTING, AmphoraStatus.ALLOCATED)
-    )
 
 
 def _what(tree: Tree) -> str:

@@ -4,16 +4,19 @@ Create, update, failover, delete and resync are all this one comparison. It read
 record, never a provisioning status. Whatever an earlier attempt did before it died stands in the rows or is found by
 tag when a step runs, so the answer is the same after any crash.
 
-The order of the answers is the order of what matters to traffic: push what can be pushed, say that it is applied,
-move the VIP to amphorae that are ready, boot the missing ones, remove what is replaced, and only then wait.
+The order of the answers is the order of what matters to traffic: make way for it (the VIP's security group, ports on
+members' subnets), push what can be pushed, say that it is applied, move the VIP to amphorae that are ready, boot the
+missing ones, remove what is replaced or plugged for nothing, and only then wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
+from tavia.model.member_ports import member_ports, plugged_subnets
 from tavia.model.resources import Amphora
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role
@@ -24,37 +27,63 @@ class Kind(StrEnum):
     """What a step does. Its value is its name in the journal."""
 
     CREATE_AMPHORA = "create-amphora"
+    SECURE_VIP = "secure-vip"
     MAKE_PORTS = "make-ports"
     BOOT_SERVER = "boot-server"
     AWAIT_AGENT = "await-agent"
+    PLUG_PORT = "plug-port"
+    UNPLUG_PORT = "unplug-port"
+    SET_QOS_POLICY = "set-qos-policy"
     PUSH_BUNDLE = "push-bundle"
     FENCE_AMPHORA = "fence-amphora"
     REMOVE_AMPHORA = "remove-amphora"
-    DELETE_VIP_PORT = "delete-vip-port"
+    RELEASE_VIP = "release-vip"
 
 
 SEAM_OF = {
     Kind.CREATE_AMPHORA: Seam.CONTROL,
+    Kind.SECURE_VIP: Seam.BOOT,
     Kind.MAKE_PORTS: Seam.BOOT,
     Kind.BOOT_SERVER: Seam.BOOT,
     Kind.AWAIT_AGENT: Seam.MGMT_NET,
+    Kind.PLUG_PORT: Seam.BOOT,
+    Kind.UNPLUG_PORT: Seam.BOOT,
+    Kind.SET_QOS_POLICY: Seam.BOOT,
     Kind.PUSH_BUNDLE: Seam.AGENT,
     Kind.FENCE_AMPHORA: Seam.BOOT,
     Kind.REMOVE_AMPHORA: Seam.BOOT,
-    Kind.DELETE_VIP_PORT: Seam.BOOT,
+    Kind.RELEASE_VIP: Seam.BOOT,
 }
 
 
 BOOTING = frozenset({Kind.MAKE_PORTS, Kind.BOOT_SERVER, Kind.AWAIT_AGENT})
 """The steps of an amphora on its way up. One that fails fails its role, and the other role goes on."""
+OPTIONAL = frozenset({Kind.SECURE_VIP, Kind.PLUG_PORT, Kind.UNPLUG_PORT, Kind.SET_QOS_POLICY})
+"""The steps that hold up only what needs them. One that fails is shown when all else is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One effect. ``subject`` is the id of the amphora, the role to fill for CREATE_AMPHORA, or the VIP's port."""
+    """One effect. ``subject`` is the id of the amphora, the role to fill for CREATE_AMPHORA, or the VIP's port.
+
+    ``subnet_id`` is what PLUG_PORT and UNPLUG_PORT are about.
+    """
 
     kind: Kind
     subject: str
+    subnet_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the tree asks for: the hash of each serving amphora's bundle, members' subnets, the VIP's security rules.
+
+    ``security_hash`` stands for the rules.
+    """
+
+    hashes: Mapping[str, str]
+    subnet_ids: frozenset[str] = frozenset()
+    security_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +133,9 @@ class Facts:
 
     ``silent``: amphorae whose heartbeats stopped; ``vrrp_master``: the one that last reported to hold the VIP;
     ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed;
-    ``failed``: why a role's amphora did not boot, which is tried again by the next convergence only.
+    ``failed``: why a role's amphora did not boot; ``undone``: why an optional step was not done; both are tried again
+    by the next convergence only. ``queued``: amphorae that may not boot yet, because too many do; ``vip_secured``: the
+    VIP's port is there, and guarded.
     """
 
     silent: frozenset[str] = frozenset()
@@ -113,8 +144,11 @@ class Facts:
     not_yet: set[str] = field(default_factory=set)
     unreachable: dict[str, SeamError] = field(default_factory=dict)
     failed: dict[Role | None, SeamError] = field(default_factory=dict)
+    undone: dict[Step, SeamError] = field(default_factory=dict)
+    queued: set[str] = field(default_factory=set)
     committed_generation: int = 0
-    vip_port_deleted: bool = False
+    vip_secured: bool = False
+    vip_released: bool = False
 
 
 def serving(tree: Tree, facts: Facts) -> tuple[Amphora, ...]:
@@ -130,39 +164,72 @@ def serving(tree: Tree, facts: Facts) -> tuple[Amphora, ...]:
     return tuple(found)
 
 
-def plan(tree: Tree, facts: Facts, wanted_hashes: Mapping[str, str]) -> Answer:
-    """The next answer. ``wanted_hashes`` holds the hash of the bundle that each serving amphora should run."""
+def plan(tree: Tree, facts: Facts, wanted: Wanted) -> Answer:
+    """The next answer."""
     if tree.loadbalancer.deleted_generation is not None:
         return _removal(tree, facts)
     carrying = serving(tree, facts)
-    outdated = [a for a in carrying if not _runs(a, tree, wanted_hashes) and not _given_up(a, facts)]
+    is_secured = tree.loadbalancer.security_hash == wanted.security_hash
+    if steps := _not_undone(facts, () if is_secured else _secure(tree, facts), _prepare(tree, facts, wanted)):
+        return Do(steps)
+    outdated = [a for a in carrying if not _runs(a, tree, wanted) and not _given_up(a, facts)]
     if outdated:
         return Do(tuple(Step(Kind.PUSH_BUNDLE, a.id) for a in outdated))
-    applied = any(_runs(a, tree, wanted_hashes) for a in carrying)
+    applied = is_secured and any(_runs(a, tree, wanted) for a in carrying)
     if applied and facts.committed_generation < tree.generation:
         return Commit()
-    steps = tuple(_fence(tree, facts)) or tuple(_boot(tree, facts)) or tuple(_leftovers(tree))
-    if steps:
+    if steps := _not_undone(facts, _fence(tree, facts), _boot(tree, facts), _leftovers(tree, facts, wanted)):
         return Do(steps)
-    return _obstacle(tree, facts) or Converged(
-        missed=tuple(a.id for a in carrying if not _runs(a, tree, wanted_hashes))
-    )
+    return _obstacle(tree, facts) or Converged(missed=tuple(a.id for a in carrying if not _runs(a, tree, wanted)))
+
+
+def _not_undone(facts: Facts, *choices: Iterable[Step]) -> tuple[Step, ...]:
+    """The first of the choices in which something is left to try."""
+    tried = (tuple(step for step in choice if step not in facts.undone) for choice in choices)
+    return next((steps for steps in tried if steps), ())
 
 
 def _obstacle(tree: Tree, facts: Facts) -> Failed | Wait | None:
-    if facts.failed:
-        return Failed(next(iter(facts.failed.values())))
+    if failures := (*facts.failed.values(), *facts.undone.values()):
+        return Failed(failures[0])
     booting = [a.id for a in tree.amphorae if a.id in facts.not_yet and a.id not in facts.answering]
-    return Wait(f"amphora {', '.join(booting)} boots") if booting else None
+    if booting:
+        return Wait(f"amphora {', '.join(booting)} boots")
+    if facts.queued:
+        return Wait(f"amphora {', '.join(sorted(facts.queued))} waits for others to boot: build_rate_limit")
+    return None
 
 
 def _removal(tree: Tree, facts: Facts) -> Answer:
     if tree.amphorae:
         return Do(tuple(Step(Kind.REMOVE_AMPHORA, a.id) for a in tree.amphorae))
     port = tree.loadbalancer.vip_port_id
-    if port and tree.loadbalancer.vip_port_ours and not facts.vip_port_deleted:
-        return Do((Step(Kind.DELETE_VIP_PORT, port),))
+    if port and not facts.vip_released:
+        return Do((Step(Kind.RELEASE_VIP, port),))
     return Removed()
+
+
+def _secure(tree: Tree, facts: Facts) -> list[Step]:
+    """Beside what needs nothing of the cloud, so that a creation takes one transaction less."""
+    step = Step(Kind.SECURE_VIP, tree.loadbalancer.vip_port_id or "")
+    return [step, *(each for each in _boots(tree, facts) if each.kind is Kind.CREATE_AMPHORA)]
+
+
+def _prepare(tree: Tree, facts: Facts, wanted: Wanted) -> Iterator[Step]:
+    """Of each amphora that stands one port at a time: what a step leaves behind is in one column."""
+    for amphora in _prepared(tree, facts):
+        missing = sorted(wanted.subnet_ids - plugged_subnets(amphora))
+        plugs = (Step(Kind.PLUG_PORT, amphora.id, subnet_id) for subnet_id in missing)
+        yield from islice((step for step in plugs if step not in facts.undone), 1)
+        if amphora.qos_policy_id != tree.loadbalancer.vip_qos_policy_id:
+            yield Step(Kind.SET_QOS_POLICY, amphora.id)
+
+
+def _prepared(tree: Tree, facts: Facts) -> list[Amphora]:
+    """Those that serve, and those that will as soon as they are let."""
+    kept = (_kept(tree, role) for role in tree.loadbalancer.topology.roles)
+    ready = [a for a in kept if a and _ready(a, facts)]
+    return ready + [a for a in serving(tree, facts) if a not in ready and not _given_up(a, facts)]
 
 
 def _standing(tree: Tree, role: Role) -> list[Amphora]:
@@ -184,8 +251,8 @@ def _ready(amphora: Amphora, facts: Facts) -> bool:
     return amphora.status is AmphoraStatus.ALLOCATED or amphora.id in facts.answering
 
 
-def _runs(amphora: Amphora, tree: Tree, wanted_hashes: Mapping[str, str]) -> bool:
-    return amphora.applied_generation >= tree.generation and amphora.applied_hash == wanted_hashes[amphora.id]
+def _runs(amphora: Amphora, tree: Tree, wanted: Wanted) -> bool:
+    return amphora.applied_generation >= tree.generation and amphora.applied_hash == wanted.hashes[amphora.id]
 
 
 def _given_up(amphora: Amphora, facts: Facts) -> bool:
@@ -205,7 +272,16 @@ def _fence(tree: Tree, facts: Facts) -> Iterator[Step]:
         yield from (Step(Kind.FENCE_AMPHORA, a.id) for a in old)
 
 
-def _boot(tree: Tree, facts: Facts) -> Iterator[Step]:
+def _boot(tree: Tree, facts: Facts) -> list[Step]:
+    """Where ports are to be made, or soon will be, the VIP's is looked at first."""
+    steps = list(_boots(tree, facts))
+    if facts.vip_secured or not any(step.kind in (Kind.CREATE_AMPHORA, Kind.MAKE_PORTS) for step in steps):
+        return steps
+    later = [step for step in steps if step.kind not in (Kind.CREATE_AMPHORA, Kind.MAKE_PORTS)]
+    return [*_secure(tree, facts), *later]
+
+
+def _boots(tree: Tree, facts: Facts) -> Iterator[Step]:
     for role in tree.loadbalancer.topology.roles:
         new = _kept(tree, role)
         if role in facts.failed:
@@ -216,11 +292,17 @@ def _boot(tree: Tree, facts: Facts) -> Iterator[Step]:
             if new.vrrp_port_id is None:
                 yield Step(Kind.MAKE_PORTS, new.id)
             elif new.compute_id is None:
-                yield Step(Kind.BOOT_SERVER, new.id)
+                if new.id not in facts.queued:
+                    yield Step(Kind.BOOT_SERVER, new.id)
             elif new.id not in facts.not_yet:
                 yield Step(Kind.AWAIT_AGENT, new.id)
 
 
-def _leftovers(tree: Tree) -> Iterator[Step]:
+def _leftovers(tree: Tree, facts: Facts, wanted: Wanted) -> Iterator[Step]:
     gone = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
     yield from (Step(Kind.REMOVE_AMPHORA, a.id) for a in tree.amphorae if a.status in gone)
+    for amphora in serving(tree, facts):
+        if _runs(amphora, tree, wanted):
+            unused = sorted({port.subnet_id for port in member_ports(amphora)} - wanted.subnet_ids)
+            unplugs = (Step(Kind.UNPLUG_PORT, amphora.id, subnet_id) for subnet_id in unused)
+            yield from islice((step for step in unplugs if step not in facts.undone), 1)

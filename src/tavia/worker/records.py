@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from tavia.model.resources import Amphora
+from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.statuses import AmphoraStatus
 from tavia.model.tree import Tree
 from tavia.store import convergence as store
+
+Moment = Literal["boot_started_at", "active_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +26,22 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """New values of an amphora, as it was before; ``boots`` says that its boot began."""
+    """New values of an amphora, as it was before; ``now`` is the column that says when, for what begins at this."""
 
     amphora: Amphora
     values: Mapping[str, Any]
-    boots: bool = False
+    now: Moment | None = None
 
 
-Record = Added | Changed | None
+@dataclass(frozen=True, slots=True)
+class VipChanged:
+    """New values of a load balancer: what its VIP's port is, and how it is guarded."""
+
+    loadbalancer: LoadBalancer
+    values: Mapping[str, Any]
+
+
+Record = Added | Changed | VipChanged | None
 """None where a step leaves nothing."""
 
 
@@ -42,8 +52,12 @@ def applied(tree: Tree, record: Record) -> Tree:
             return tree
         case Added(amphora):
             return dataclasses.replace(tree, amphorae=(*tree.amphorae, amphora))
+        case VipChanged(_, values):
+            loadbalancer = dataclasses.replace(tree.loadbalancer, **values)
+            amphorae = tuple(dataclasses.replace(a, ha_port_id=loadbalancer.vip_port_id) for a in tree.amphorae)
+            return dataclasses.replace(tree, loadbalancer=loadbalancer, amphorae=amphorae)
         case Changed(before, values):
-            amphorae = (dataclasses.replace(a, **values) if a.id == before.id else a for a in tree.amphorae)
+            amphorae = tuple(dataclasses.replace(a, **values) if a.id == before.id else a for a in tree.amphorae)
             standing = tuple(a for a in amphorae if a.status is not AmphoraStatus.DELETED)
             return dataclasses.replace(tree, amphorae=standing)
 
@@ -53,5 +67,7 @@ def write(conn: Connection, record: Record) -> None:
     match record:
         case Added(amphora):
             store.add_amphora(conn, amphora)
-        case Changed(before, values, boots):
-            store.change_amphora(conn, before, values, boots=boots)
+        case VipChanged(before, values):
+            store.change_vip(conn, before, values)
+        case Changed(before, values, moment):
+            store.change_amphora(conn, before, values, moment)

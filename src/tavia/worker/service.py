@@ -19,6 +19,7 @@ from tavia import cloud as clouds
 from tavia.amphora.client import AgentClient
 from tavia.amphora.noop import NoopAgentClient
 from tavia.bus import announcer, wakeups
+from tavia.cloud.protocols import Volume
 from tavia.config.controller_worker import AMPHORA_NOOP
 from tavia.model.resources import OUR_PROVIDERS, Amphora
 from tavia.model.seams import Seam, SeamError
@@ -26,10 +27,11 @@ from tavia.pki import Authority
 from tavia.process.lifetime import serve
 from tavia.render.settings import RenderSettings
 from tavia.store.migrate import open_database
+from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.loop import Loop
-from tavia.worker.steps import BootOptions, Steps
+from tavia.worker.steps import Steps
 
 LOG = logging.getLogger(__name__)
 
@@ -129,21 +131,35 @@ def _authority(conf: cfg.ConfigOpts) -> Authority:
 
 def boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> Callable[[], BootOptions]:
     """Tells the options in force: some may change while the worker runs. Raises SeamError for an unreadable file."""
-    worker = conf.controller_worker
-    networks = worker.amp_boot_network_list
+    worker, agent = conf.controller_worker, conf.haproxy_amphora
+    limit = agent.build_rate_limit
     at_start = BootOptions(
         deployment_id=deployment_id,
-        boot_network_id=networks[0] if networks else None,
+        boot_network_ids=tuple(worker.amp_boot_network_list),
+        security_group_ids=tuple(worker.amp_secgroup_list),
         image_tag=worker.amp_image_tag,
         image_owner_id=worker.amp_image_owner_id,
         flavor=worker.amp_flavor_id,
+        key_name=worker.amp_ssh_key_name,
+        availability_zone=conf.nova.availability_zone,
+        anti_affinity=conf.nova.anti_affinity_policy if conf.nova.enable_anti_affinity else None,
+        volume=_volume(conf),
         client_ca=b"" if _is_noop(conf) else _read(Path(worker.client_ca), "[controller_worker] client_ca"),
         **_mutable(conf),
-        agent_port=conf.haproxy_amphora.bind_port,
+        agent_port=agent.bind_port,
         cert_validity=conf.certificates.cert_validity_time,
-        boot_timeout=conf.tavia.boot_timeout,
+        active_patience=worker.amp_active_retries * worker.amp_active_wait_sec,
+        agent_patience=agent.connection_max_retries * agent.connection_retry_interval,
+        build_rate_limit=limit if limit >= 0 else None,
+        peers_only=conf.networking.use_remote_group_for_lb_peer_ports,
     )
     return lambda: replace(at_start, **_mutable(conf))
+
+
+def _volume(conf: cfg.ConfigOpts) -> Volume | None:
+    if conf.controller_worker.volume_driver != "volume_cinder_driver":
+        return None
+    return Volume(size=conf.cinder.volume_size, type=conf.cinder.volume_type)
 
 
 def _mutable(conf: cfg.ConfigOpts) -> dict[str, Any]:

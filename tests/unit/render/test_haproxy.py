@@ -245,7 +245,8 @@ def test_only_headers_that_are_known_and_wanted_are_inserted(accepted: Accepted)
 
 
 def test_ipv6_and_further_vips_are_bound(accepted: Accepted) -> None:
-    cfg = accepted(haproxy_cfg(listener(), vip_address="2001:db8::9", additional_vips=[{"ip_address": "10.20.0.10"}]))
+    further = [{"subnet_id": "s", "ip_address": "10.20.0.10"}]
+    cfg = accepted(haproxy_cfg(listener(), vip_address="2001:db8::9", additional_vips=further))
     assert section(cfg, "frontend web")[1:3] == ["bind [2001:db8::9]:80", "bind 10.20.0.10:80"]
 
 

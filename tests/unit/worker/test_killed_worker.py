@@ -12,9 +12,12 @@ from collections.abc import Callable
 import pytest
 from world import Killed, World
 
-from tavia.model.resources import LoadBalancer
+from tavia.model.member_ports import plugged_subnets
+from tavia.model.resources import LoadBalancer, Member
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
+from tavia.model.tree import Tree
 from tavia.store import intents
+from tavia.worker.security import group_name, security_rules
 
 MakeWorld = Callable[..., World]
 
@@ -45,7 +48,46 @@ def delete(world: World) -> LoadBalancer:
     return loadbalancer
 
 
-OPERATIONS = [create, update, failover, delete]
+def create_with_members_elsewhere(world: World) -> LoadBalancer:
+    return world.create("web-subnet")
+
+
+def plug(world: World) -> LoadBalancer:
+    loadbalancer = world.create()
+    world.converge(loadbalancer)
+    pool = world.tree(loadbalancer).pools[0]
+    members = [world.member(pool, 2, "web-subnet"), world.member(pool, 3, "db-subnet")]
+    world.change(loadbalancer, lambda conn, g: intents.add_all(conn, members, g))
+    return loadbalancer
+
+
+def unplug(world: World) -> LoadBalancer:
+    loadbalancer = plug(world)
+    world.converge(loadbalancer)
+    gone = [m.id for m in world.tree(loadbalancer).members if m.subnet_id == "web-subnet"]
+    world.change(loadbalancer, lambda conn, g: intents.mark_deleted(conn, Member, gone, g))
+    return loadbalancer
+
+
+def open_another_port(world: World) -> LoadBalancer:
+    loadbalancer = world.create()
+    world.converge(loadbalancer)
+    world.change(loadbalancer, lambda conn, g: intents.add(conn, world.listener(loadbalancer, 81, None), g))
+    return loadbalancer
+
+
+def replace_with_a_lost_vip_port(world: World) -> LoadBalancer:
+    loadbalancer = plug(world)
+    world.converge(loadbalancer)
+    world.networking.lose(loadbalancer.vip_port_id or "")
+    world.failover(loadbalancer)
+    return loadbalancer
+
+
+OPERATIONS = [
+    *(create, update, failover, delete),
+    *(create_with_members_elsewhere, plug, unplug, open_another_port, replace_with_a_lost_vip_port),
+]
 
 
 def finished(world: World, loadbalancer: LoadBalancer) -> None:
@@ -57,7 +99,7 @@ def finished(world: World, loadbalancer: LoadBalancer) -> None:
     assert len(world.compute.found) == len(tree.amphorae)
     if tree.loadbalancer.provisioning_status is ProvisioningStatus.DELETED:
         assert not tree.amphorae
-        assert not world.networking.found
+        assert not (world.networking.found or world.networking.groups or world.compute.groups)
         assert not (tree.listeners or tree.pools or tree.members)
         return
     assert tree.loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE
@@ -68,11 +110,25 @@ def finished(world: World, loadbalancer: LoadBalancer) -> None:
         bundle = world.bundles[amphora.id]
         assert bundle.generation == tree.generation
         assert all(member.address in bundle.files["haproxy.cfg"] for member in tree.members)
-    assert len(world.networking.found) == 1 + 2 * len(tree.amphorae)
+    assert len(world.networking.found) == 1 + (2 + len(tree.member_subnets())) * len(tree.amphorae)
+    plugged_and_guarded(world, tree)
     pushes, boots = len(world.pushes), len(world.compute.boots)
     world.look_again(loadbalancer)
     world.converge(loadbalancer, "a further pass")
     assert (len(world.pushes), len(world.compute.boots)) == (pushes, boots)
+
+
+def plugged_and_guarded(world: World, tree: Tree) -> None:
+    """Every port of an amphora is in its server, and who may reach the VIP is what listeners say."""
+    for amphora in tree.amphorae:
+        tagged = {port.id for port in world.networking.ports(frozenset({f"tavia-amphora={amphora.id}"}))}
+        assert set(world.compute.port_ids[amphora.compute_id or ""]) == tagged
+        assert plugged_subnets(amphora) == tree.member_subnets()
+    lb = tree.loadbalancer
+    assert world.networking.groups == {group_name(lb.id): security_rules(tree, peers_only=True)}
+    guarded = {lb.vip_port_id, *(amphora.vrrp_port_id for amphora in tree.amphorae)}
+    assert {port for port, groups in world.networking.groups_of.items() if groups == {group_name(lb.id)}} == guarded
+    assert {fixed.ip_address for fixed in world.networking.port(lb.vip_port_id or "").fixed_ips} == {lb.vip_address}
 
 
 @pytest.mark.parametrize("topology", list(Topology))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tavia.model.member_ports import as_column, planned
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role, Topology
 from tavia.model.tree import Tree
 from tavia.store.rows import utcnow
-from tavia.worker.plan import Answer, Commit, Converged, Do, Facts, Kind, Removed, Step, Wait, plan
+from tavia.worker.plan import Answer, Commit, Converged, Do, Facts, Failed, Kind, Removed, Step, Wait, Wanted, plan
 
 SINGLE, PAIR = Topology.SINGLE, Topology.ACTIVE_STANDBY
 MASTER, BACKUP, STANDALONE = Role.MASTER, Role.BACKUP, Role.STANDALONE
@@ -40,6 +42,11 @@ def fresh(name: str, role: Role) -> Amphora:
     return booting(name, role, vrrp_port_id=None, compute_id=None)
 
 
+def plugged(*subnet_ids: str, port_id: str | None = "port") -> list[dict[str, Any]]:
+    ports = planned((), subnet_ids)
+    return as_column(replace(port, port_id=port_id) for port in ports)
+
+
 def tree(topology: Topology, *amphorae: Amphora, **values: Any) -> Tree:
     loadbalancer = LoadBalancer(
         id="lb", project_id="p", created_at=utcnow(), topology=topology, generation=GENERATION, vip_port_id="vip"
@@ -47,16 +54,16 @@ def tree(topology: Topology, *amphorae: Amphora, **values: Any) -> Tree:
     return Tree(loadbalancer=replace(loadbalancer, **values), amphorae=amphorae)
 
 
-def answer(situation: Tree, **facts: Any) -> Answer:
-    wanted = {a.id: "wanted" for a in situation.amphorae}
-    return plan(situation, Facts(**facts), wanted)
+def answer(situation: Tree, subnets: Iterable[str] = (), security: str | None = None, **facts: Any) -> Answer:
+    wanted = Wanted({a.id: "wanted" for a in situation.amphorae}, frozenset(subnets), security)
+    return plan(situation, Facts(**{"vip_secured": True} | facts), wanted)
 
 
 def do(*steps: tuple[Kind, str]) -> Do:
     return Do(tuple(Step(kind, subject) for kind, subject in steps))
 
 
-DONE = {"committed_generation": GENERATION}
+DONE: dict[str, Any] = {"committed_generation": GENERATION}
 
 CASES: list[tuple[str, Answer, Answer]] = [
     ("nothing yet: a row for each role", answer(tree(SINGLE)), do((Kind.CREATE_AMPHORA, STANDALONE))),
@@ -240,13 +247,125 @@ CASES: list[tuple[str, Answer, Answer]] = [
         answer(tree(SINGLE, amphora("a", STANDALONE), deleted_generation=5)),
         do((Kind.REMOVE_AMPHORA, "a")),
     ),
-    ("deletion: then the VIP's port", answer(tree(SINGLE, deleted_generation=5)), do((Kind.DELETE_VIP_PORT, "vip"))),
-    ("deletion: all gone", answer(tree(SINGLE, deleted_generation=5), vip_port_deleted=True), Removed()),
+    ("deletion: then the VIP's port", answer(tree(SINGLE, deleted_generation=5)), do((Kind.RELEASE_VIP, "vip"))),
     (
-        "deletion: a port that was not ours stays",
-        answer(tree(SINGLE, deleted_generation=5, vip_port_ours=False)),
-        Removed(),
+        "who may reach the VIP has changed: before anything is pushed, and beside new rows",
+        answer(tree(PAIR, amphora("m", MASTER, applied_generation=4)), security="rules", vip_secured=False),
+        do((Kind.SECURE_VIP, "vip"), (Kind.CREATE_AMPHORA, BACKUP)),
     ),
+    (
+        "as long as it has not there is nothing to say",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE)), security="rules", undone={Step(Kind.SECURE_VIP, "vip"): SILENCE}
+        ),
+        Failed(SILENCE),
+    ),
+    (
+        "but what was accepted reaches the amphora",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE, applied_generation=4)),
+            security="rules",
+            undone={Step(Kind.SECURE_VIP, "vip"): SILENCE},
+        ),
+        do((Kind.PUSH_BUNDLE, "a")),
+    ),
+    (
+        "before an amphora gets ports the VIP's is looked at",
+        answer(tree(SINGLE, fresh("a", STANDALONE)), vip_secured=False),
+        do((Kind.SECURE_VIP, "vip")),
+    ),
+    (
+        "without it there is no boot",
+        answer(tree(SINGLE, fresh("a", STANDALONE)), vip_secured=False, undone={Step(Kind.SECURE_VIP, "vip"): SILENCE}),
+        Failed(SILENCE),
+    ),
+    (
+        "members' subnets are plugged before the push that needs them, one after the other",
+        answer(tree(SINGLE, amphora("a", STANDALONE, applied_generation=4)), subnets={"s2", "s1"}),
+        Do((Step(Kind.PLUG_PORT, "a", "s1"),)),
+    ),
+    (
+        "one that is plugged is not plugged again",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE, member_ports=plugged("s1"), applied_generation=4)), subnets={"s1"}
+        ),
+        do((Kind.PUSH_BUNDLE, "a")),
+    ),
+    (
+        "one that was about to be is",
+        answer(tree(SINGLE, amphora("a", STANDALONE, member_ports=plugged("s1", port_id=None))), subnets={"s1"}),
+        Do((Step(Kind.PLUG_PORT, "a", "s1"),)),
+    ),
+    (
+        "one that cannot be plugged keeps no other from being",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE)),
+            subnets={"s1", "s2"},
+            undone={Step(Kind.PLUG_PORT, "a", "s1"): SILENCE},
+        ),
+        Do((Step(Kind.PLUG_PORT, "a", "s2"),)),
+    ),
+    (
+        "nor from being applied",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE)), subnets={"s1"}, undone={Step(Kind.PLUG_PORT, "a", "s1"): SILENCE}
+        ),
+        Commit(),
+    ),
+    (
+        "then it is told",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE)),
+            subnets={"s1"},
+            undone={Step(Kind.PLUG_PORT, "a", "s1"): SILENCE},
+            **DONE,
+        ),
+        Failed(SILENCE),
+    ),
+    (
+        "a replacement is plugged before the old one is fenced",
+        answer(
+            tree(
+                SINGLE,
+                amphora("old", STANDALONE, replace_generation=5, member_ports=plugged("s1")),
+                booting("new", STANDALONE),
+            ),
+            subnets={"s1"},
+            answering={"new"},
+            **DONE,
+        ),
+        Do((Step(Kind.PLUG_PORT, "new", "s1"),)),
+    ),
+    (
+        "one that boots is not: it does so with all that it needs",
+        answer(tree(SINGLE, booting("a", STANDALONE)), subnets={"s1"}),
+        do((Kind.AWAIT_AGENT, "a")),
+    ),
+    (
+        "what no member is on any more is unplugged when all is applied",
+        answer(tree(SINGLE, amphora("a", STANDALONE, member_ports=plugged("s1"))), **DONE),
+        Do((Step(Kind.UNPLUG_PORT, "a", "s1"),)),
+    ),
+    (
+        "not from an amphora that still uses it",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE, applied_generation=4, member_ports=plugged("s1"))),
+            unreachable={"a": SILENCE},
+            **DONE,
+        ),
+        Converged(missed=("a",)),
+    ),
+    (
+        "another QoS policy",
+        answer(tree(SINGLE, amphora("a", STANDALONE), vip_qos_policy_id="slow"), **DONE),
+        do((Kind.SET_QOS_POLICY, "a")),
+    ),
+    (
+        "too many boot already",
+        answer(tree(SINGLE, booting("a", STANDALONE, compute_id=None)), queued={"a"}),
+        Wait("amphora a waits for others to boot: build_rate_limit"),
+    ),
+    ("deletion: all gone", answer(tree(SINGLE, deleted_generation=5), vip_released=True), Removed()),
 ]
 
 

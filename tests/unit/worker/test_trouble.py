@@ -113,7 +113,7 @@ def test_a_booted_agent_that_refuses_tls_is_waited_for_and_then_replaced(
         patched.setattr(FakeAgent, "status", _refuse_tls)
         world.converge(lb, passes=1)
         (amphora,) = world.tree(lb).amphorae
-        world.sql(update(schema.amphora).values(boot_started_at=now() - 301.0))
+        world.sql(update(schema.amphora).values(active_at=now() - 601.0))
         world.look_again(lb)
         world.converge(lb, passes=1)
     assert fault(world, lb)["code"] == "tls-refused-by-amphora"
@@ -330,7 +330,7 @@ def test_a_booted_agent_that_takes_no_bundle_is_replaced_in_the_end(
         world.converge(lb, passes=1)
         (amphora,) = world.tree(lb).amphorae
         assert amphora.status is AmphoraStatus.BOOTING
-        world.sql(update(schema.amphora).values(boot_started_at=now() - 301.0))
+        world.sql(update(schema.amphora).values(active_at=now() - 601.0))
         world.look_again(lb)
         world.converge(lb, passes=1)
     assert fault(world, lb)["code"] == "no-space"

@@ -1,0 +1,49 @@
+"""What configuration says about the amphorae that are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tavia.cloud.protocols import Volume
+from tavia.model.resources import Amphora
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootOptions:
+    """``cert_validity`` and times are seconds.
+
+    ``boot_network_ids``: the first is the management network, whose ports get ``security_group_ids``.
+    ``anti_affinity``: the policy of a pair's server group, None: no group. ``active_patience`` is how long compute may
+    take to say that a server runs, ``agent_patience`` how long its agent may take to answer after that.
+    ``build_rate_limit`` amphorae boot at a time, None: any number. ``peers_only``: the halves of a pair let each
+    other's traffic in from each other alone.
+    """
+
+    deployment_id: str
+    boot_network_ids: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+    image_tag: str | None = None
+    image_owner_id: str | None = None
+    flavor: str | None = None
+    key_name: str | None = None
+    availability_zone: str | None = None
+    anti_affinity: str | None = None
+    volume: Volume | None = None
+    client_ca: bytes
+    controllers: tuple[str, ...]
+    heartbeat_interval: float
+    heartbeat_key: str
+    agent_port: int
+    cert_validity: float
+    active_patience: float
+    agent_patience: float
+    build_rate_limit: int | None = None
+    peers_only: bool = True
+
+    def tags(self, amphora: Amphora) -> frozenset[str]:
+        """What all that is made for an amphora carries."""
+        return frozenset({f"tavia-deployment={self.deployment_id}", f"tavia-amphora={amphora.id}"})
+
+    def loadbalancer_tags(self, loadbalancer_id: str) -> frozenset[str]:
+        """What a load balancer's VIP port and security group carry."""
+        return frozenset({f"tavia-deployment={self.deployment_id}", f"tavia-loadbalancer={loadbalancer_id}"})
