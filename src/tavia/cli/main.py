@@ -24,6 +24,7 @@ COMMANDS = {
     "service list": "tavia.cli.service:ListServices",
     "certs init": "tavia.cli.setup:InitCertificates",
     "db upgrade": "tavia.cli.setup:UpgradeDatabase",
+    "doctor": "tavia.cli.doctor:Doctor",
 }
 """What is typed -> the class that does it."""
 

@@ -110,7 +110,7 @@ def parse(argv: Sequence[str] | None, prog: str, default_config_files: Sequence[
             conf.register_opts(options, group=group)
     except ValueError as error:
         raise Mistakes([str(error)]) from error
-    if oslo_messaging.is_named(_sections(conf)):
+    if oslo_messaging.is_named(sections(conf)):
         for group, options in oslo_messaging.options():
             conf.register_opts(options, group=group)
         oslo_messaging.set_defaults(conf)
@@ -140,19 +140,19 @@ def unused_options(conf: cfg.ConfigOpts) -> list[str]:
     known = set(_known_names(conf))
     return sorted(
         f"[{section}] {name}"
-        for section, assignments in _sections(conf).items()
+        for section, assignments in sections(conf).items()
         for name in assignments
         if (section, name.replace("-", "_")) not in known
     )
 
 
-def _sections(conf: cfg.ConfigOpts) -> dict[str, dict[str, list[str]]]:
+def sections(conf: cfg.ConfigOpts) -> dict[str, dict[str, list[str]]]:
     """What the configuration files assign, by group and name."""
-    sections: dict[str, dict[str, list[str]]] = {}
+    assigned: dict[str, dict[str, list[str]]] = {}
     in_directories = (str(path) for directory in conf.config_dir or () for path in Path(directory).glob("*.conf"))
     for path in chain(conf.config_file, in_directories):
-        cfg.ConfigParser(path, sections).parse()
-    return sections
+        cfg.ConfigParser(path, assigned).parse()
+    return assigned
 
 
 def all_options() -> Iterator[tuple[str | None, Sequence[cfg.Opt]]]:

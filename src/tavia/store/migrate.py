@@ -121,9 +121,9 @@ def open_database(connection: str, options: Options | None = None, *, waits: boo
     """
     options = options or default_options()
     database = Database.connect(connection, options)
-    current = _awaited_revision(database, options) if waits else _read_revision(database)
+    current = _awaited_revision(database, options) if waits else current_revision(database)
     database.dispose()  # the caller may fork, and no connection may go along
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    head = needed_revision()
     if current != head:
         raise SeamError(
             Seam.CONTROL,
@@ -138,13 +138,19 @@ def _awaited_revision(database: Database, options: Options) -> str | None:
     attempts = itertools.count() if options.max_retries == -1 else range(options.max_retries)
     for attempt in attempts:
         try:
-            return _read_revision(database)
+            return current_revision(database)
         except StoreUnreachable as error:
             LOG.warning("%s; attempt %s, the next in %s s", error, attempt + 1, options.retry_interval)
             time.sleep(options.retry_interval)
-    return _read_revision(database)
+    return current_revision(database)
 
 
-def _read_revision(database: Database) -> str | None:
+def needed_revision() -> str | None:
+    """Of the schema that this release has."""
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
+def current_revision(database: Database) -> str | None:
+    """Of the schema that the database has; None where it has none. Raises StoreUnreachable."""
     with database.read() as conn:
         return MigrationContext.configure(conn).get_current_revision()

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from keystoneauth1 import exceptions, loading
+from keystoneauth1.access import AccessInfo
+from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 from openstack.connection import Connection
@@ -121,13 +123,27 @@ _PROXIES = {"nova": "compute", "neutron": "network", "glance": "image"}
 def service(conf: cfg.ConfigOpts, name: str) -> Service:
     """``nova``, ``neutron`` or ``glance`` as its group says. Raises SeamError (control, cloud-not-configured)."""
     group = neutron.GROUP if name == "neutron" and neutron.logs_in_itself(conf) else service_auth.GROUP
+    return Service(name, _neutron(conf) if name == "neutron" else _in_catalog(conf, name), _auth(conf, group))
+
+
+def log_in(conf: cfg.ConfigOpts, group: str) -> AccessInfo:
+    """A new token of the user in ``group``, with its roles and its catalog. Raises SeamError."""
+    auth, options = _auth(conf, group), conf[group]
+    verify = not options.insecure and (options.cafile or True)
+    session = _Session(auth, verify=verify, cert=_certificate(options), timeout=CONNECT)
+    with failures.told("keystone"):
+        access: AccessInfo = auth.get_access(session)
+    return access
+
+
+def _auth(conf: cfg.ConfigOpts, group: str) -> BaseIdentityPlugin:
     try:
-        auth = loading.load_auth_from_conf_options(conf, group)
+        auth: Any = loading.load_auth_from_conf_options(conf, group)
     except exceptions.ClientException as error:
         raise _not_configured(f"[{group}]: {error}") from error
     if auth is None:
         raise _not_configured(f"[{group}] auth_type is not set; usually it is password")
-    return Service(name, _neutron(conf) if name == "neutron" else _in_catalog(conf, name), auth)
+    return cast(BaseIdentityPlugin, auth)
 
 
 def _not_configured(why: str) -> SeamError:
