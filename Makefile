@@ -9,7 +9,7 @@ OCTAVIA := .tavia/octavia-venv/.installed
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench-local bench-octavia clean debian servers wrk
+.PHONY: help up down test lint image image-upload bench-local bench-octavia clean debian servers wrk image-tools
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ lint: $(INSTALLED) ## Check style, formatting, types and layers
 	@echo "==> formatting"; $(BIN)/ruff format --check --quiet
 	@echo "==> types";      $(BIN)/mypy --no-error-summary
 	@echo "==> layers";     $(BIN)/lint-imports --no-logo > .tavia/layers.log || { cat .tavia/layers.log; exit 1; }
+
+image: $(INSTALLED) image-tools ## Make the amphora image for OpenStack, again when what it is made of changed; ARGS=--fresh: in any case
+	@deploy/image/build $(ARGS)
+
+image-upload: image ## Upload it to the Glance of OS_CLOUD, with the tag amphora; ARGS=--kernel: kernel and initrd apart
+	@$(BIN)/python deploy/image/upload.py $(ARGS)
 
 bench-local: $(INSTALLED) wrk ## Measure this machine: how fast changes apply, outages, memory, throughput; ARGS=--help
 	@$(BIN)/python -m bench.local $(ARGS)
@@ -85,3 +91,8 @@ servers: debian
 # Only the bench sends more requests than Python can.
 wrk: debian
 	$(call install,wrk=wrk)
+
+# The amphora image is made on plain files, and booted by its test.
+image-tools: debian
+	$(call install,mmdebstrap=mmdebstrap qemu-img=qemu-utils mke2fs=e2fsprogs sfdisk=fdisk mformat=mtools \
+		grub-mkimage=grub-pc-bin grub-mkimage=grub-efi-amd64-bin qemu-system-x86_64=qemu-system-x86 genisoimage=genisoimage)

@@ -6,7 +6,7 @@ import json
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,15 @@ MAX_BODY = 32 << 20
 """Bytes of a request; 10,000 members take less than 1 MiB."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Of the programs in an amphora; empty for one that is not installed."""
+
+    agent: str
+    haproxy: str
+    keepalived: str
+
+
 class Root:
     """``/``: what this is."""
 
@@ -36,9 +45,9 @@ class Root:
 class Status:
     """``/status``."""
 
-    def __init__(self, amphora: Amphora, versions: tuple[str, str]) -> None:
+    def __init__(self, amphora: Amphora, versions: Versions) -> None:
         self._amphora = amphora
-        self._haproxy_version, self._keepalived_version = versions
+        self._versions = versions
 
     async def on_get(self, request: Request, response: Response) -> None:
         """What is held and runs."""
@@ -50,8 +59,9 @@ class Status:
             fence=bundle.fence if bundle else None,
             generation=bundle.generation if bundle else 0,
             hash=bundle.hash if bundle else None,
-            haproxy_version=self._haproxy_version,
-            keepalived_version=self._keepalived_version,
+            haproxy_version=self._versions.haproxy,
+            keepalived_version=self._versions.keepalived,
+            agent_version=self._versions.agent,
             haproxy_up=not wanted or await amphora.haproxy.answers(),
             haproxy_restarts=amphora.haproxy.program.restarts,
             keepalived_up=amphora.keepalived.program.running,
@@ -123,10 +133,8 @@ class Configuration:
         _answer(response, {})
 
 
-def make_app(
-    amphora: Amphora, versions: tuple[str, str], certificate: Certificate, config: Configuration
-) -> App[Any, Any]:
-    """The ASGI application. ``versions`` are HAProxy's and keepalived's."""
+def make_app(amphora: Amphora, versions: Versions, certificate: Certificate, config: Configuration) -> App[Any, Any]:
+    """The ASGI application."""
     app = App()
     app.add_error_handler(SeamError, _refuse)
     app.add_route("/", Root())

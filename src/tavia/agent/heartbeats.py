@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tavia.agent.amphora import Amphora
@@ -19,17 +20,17 @@ LEAST_GAP = 0.1
 
 
 class Heartbeats:
-    """Sends until cancelled. ``config`` may be replaced at any time."""
+    """Sends until cancelled, from the ``passed`` sockets if there are any. ``config`` may be replaced at any time."""
 
-    def __init__(self, amphora: Amphora, config: AgentConfig, news: asyncio.Event) -> None:
+    def __init__(
+        self, amphora: Amphora, config: AgentConfig, news: asyncio.Event, passed: Sequence[socket.socket] = ()
+    ) -> None:
         self.config = config
         self._amphora = amphora
         self._news = news
         self._seq = 0
         self._unreachable: set[tuple[str, int]] = set()
-        self._sockets = {
-            family: socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for family in _families()
-        }
+        self._sockets = {each.family: each for each in passed or _own_sockets()}
 
     async def run(self) -> None:
         """The loop."""
@@ -87,5 +88,6 @@ class Heartbeats:
             self._unreachable.discard(controller)
 
 
-def _families() -> list[socket.AddressFamily]:
-    return [socket.AF_INET, *([socket.AF_INET6] if socket.has_ipv6 else [])]
+def _own_sockets() -> list[socket.socket]:
+    families = [socket.AF_INET, *([socket.AF_INET6] if socket.has_ipv6 else [])]
+    return [socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for family in families]

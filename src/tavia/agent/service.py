@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import re
 import socket
 import ssl
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,9 +25,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import Server
 
-from tavia.agent import interfaces
+from tavia.agent import interfaces, systemd
 from tavia.agent.amphora import Amphora
-from tavia.agent.app import Certificate, Configuration, make_app
+from tavia.agent.app import Certificate, Configuration, Versions, make_app
 from tavia.agent.heartbeats import Heartbeats
 from tavia.agent.keepalived import KEEPALIVED
 from tavia.agent.processes import run as run_command
@@ -61,18 +63,23 @@ def run(config_path: Path) -> NoReturn:
 
 
 async def _serve(config: AgentConfig, config_path: Path) -> None:
+    passed, manager = systemd.passed_sockets(), os.environ.pop("NOTIFY_SOCKET", "")
     interfaces.prepare()
     news = asyncio.Event()
     amphora = Amphora(config.amphora_id, config.base_path, config.haproxy_cmd, news.set)
     amphora.take_over()
-    heartbeats = Heartbeats(amphora, config, news)
+    heartbeats = Heartbeats(amphora, config, news, [each for each in passed if each.type == socket.SOCK_DGRAM])
 
     def taken(new: AgentConfig) -> None:
         heartbeats.config = new
         news.set()
 
     context = _context(config)
-    versions = (await _version(config.haproxy_cmd, "-v"), await _version(KEEPALIVED, "-v"))
+    versions = Versions(
+        agent=version("tavia"),
+        haproxy=await _version(config.haproxy_cmd, "-v"),
+        keepalived=await _version(KEEPALIVED, "-v"),
+    )
     app = make_app(
         amphora,
         versions,
@@ -80,10 +87,16 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
         Configuration(config_path, config.amphora_id, taken),
     )
     server = _server(app, context)
+    # What a service manager listens on for us is not the configuration's to choose.
+    listening = [each for each in passed if each.type == socket.SOCK_STREAM]
+    listening = listening or [_listening(config.bind_host, config.bind_port)]
     async with asyncio.TaskGroup() as tasks:
         resuming = tasks.create_task(amphora.resume())
         beating = tasks.create_task(heartbeats.run())
-        await server.serve(sockets=[_listening(config.bind_host, config.bind_port)])
+        said = "tavia: agent ready: version %s in amphora %s, start number %d"
+        LOG.info(said, versions.agent, config.amphora_id, amphora.boot_count)
+        systemd.say_ready(manager)
+        await server.serve(sockets=listening)
         resuming.cancel()
         beating.cancel()
 

@@ -8,7 +8,8 @@ The worker makes one, the agent takes it (``PUT /bundle``) and keeps it on its d
      "interfaces": [{"name": "eth1", "mac": ..., "mtu": int, "addresses": ["192.0.2.5/24"], "vips": ["192.0.2.9/24"],
                      "routes": [["0.0.0.0/0", "192.0.2.1"]]}]}
 
-``hash`` is the SHA-256 of files and interfaces only: two bundles with equal hashes ask for the same amphora.
+An agent leaves alone what it does not know but file names: a newer controller may add keys that an older one can do
+without. ``hash`` is the SHA-256 of files and interfaces only: two bundles with equal hashes ask for the same amphora.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class Fence:
     epoch: int
     serial: int
     owner: str
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Fence:
+        """From JSON; what a newer version has beside these three is left alone. Raises KeyError, TypeError."""
+        return cls(data["epoch"], data["serial"], data["owner"])
 
     def refuses(self, offered: Fence) -> bool:
         """Whether an agent that holds this fence refuses a bundle under ``offered``.
@@ -91,7 +97,7 @@ class Bundle:
                 amphora_id=data["amphora_id"],
                 loadbalancer_id=data["loadbalancer_id"],
                 generation=int(data["generation"]),
-                fence=Fence(**data["fence"]),
+                fence=Fence.of(data["fence"]),
                 files=dict(data["files"]),
                 interfaces=tuple(_interface(i) for i in data["interfaces"]),
             )

@@ -14,7 +14,7 @@ error with :func:`refused`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from tavia.amphora.bundle import Fence
@@ -40,7 +40,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
-    """What an agent holds and runs. ``fault`` is what it could not do by itself since its last start, or None."""
+    """What an agent holds and runs. ``fault`` is what it could not do by itself since its last start, or None.
+
+    ``agent_version`` is empty for an agent that does not tell it yet.
+    """
 
     amphora_id: str
     boot_count: int
@@ -49,6 +52,7 @@ class AgentStatus:
     hash: str | None
     haproxy_version: str
     keepalived_version: str
+    agent_version: str = ""
     haproxy_up: bool
     haproxy_restarts: int
     keepalived_up: bool
@@ -102,7 +106,7 @@ def refused(status: int, body: dict[str, Any]) -> SeamError:
     message = str(body.get("message", f"HTTP status {status}"))
     try:
         if status == CONFLICT:
-            return FenceRefused(Fence(**body["held"]))
+            return FenceRefused(Fence.of(body["held"]))
         if status == UNPROCESSABLE:
             return BundleRefused(body["file"], message, body["line"])
     except (KeyError, TypeError):
@@ -121,6 +125,8 @@ def agent_status(body: dict[str, Any]) -> AgentStatus:
     """Read the answer to ``GET /status``. Raises AgentFailed."""
     try:
         fence = body["fence"]
-        return AgentStatus(**body | {"fence": fence and Fence(**fence)})
+        # A newer agent says more than we know.
+        known = {each.name: body[each.name] for each in fields(AgentStatus) if each.name in body}
+        return AgentStatus(**known | {"fence": fence and Fence.of(fence)})
     except (KeyError, TypeError) as error:
         raise AgentFailed("agent-answer-malformed", f"not an agent's status: {error}") from error
