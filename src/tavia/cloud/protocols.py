@@ -112,7 +112,8 @@ class Server:
     """A server as compute sees it. ``created_at`` is seconds since the epoch, ``fault`` the cloud's own words.
 
     ``fault_code``: the stable code of what they mean, of a server in ERROR (None: the cloud tells no causes apart).
-    ``busy``: compute works on it (a task is in progress), or its host is disabled or down, so its status proves little.
+    ``busy``: compute works on it (a task is in progress), or an operator took its host out of service, so its status
+    proves little. Of a host that is down the status is UNKNOWN: nobody works there, and nothing is proven.
     """
 
     id: str

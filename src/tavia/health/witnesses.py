@@ -76,7 +76,7 @@ class Witnesses:
             suspect.known,
             server_exists=server is not None,
             server_runs=_RUNS.get(server.status) if server else None,
-            server_busy=server is not None and server.status is ServerStatus.BUILDING,
+            server_busy=server is not None and (server.busy or server.status is ServerStatus.BUILDING),
             another_server_visible=another_visible,
         )
 

@@ -53,14 +53,14 @@ class NovaCompute:
         """See Compute. Raises SeamError (boot, server-not-off) when it cannot be proven.
 
         Nova has no hard stop: its own asks the guest and may wait a minute for it. A pause stops the guest at once,
-        without asking it, so a server that runs is paused, and started again by a reboot from its disk.
+        without asking it, so a server that runs is paused, and started again by a reboot from its disk. The word of a
+        host that is silent proves nothing; that of who forced its service down does: only a fenced host may be.
         """
         with self._service.asked() as nova:
             asked = False
             while (found := _get(nova, server_id)) is not None and not _is_off(found):
-                if _host_is_silent(found):
-                    why = f"its host does not report (host_status {found.host_status}), so it may still run"
-                    raise _not_off(server_id, f"{why}; fence the host, then: openstack compute service set --down")
+                if found.host_status == "UNKNOWN":
+                    raise _not_off(server_id, _SILENT_HOST)
                 if not asked and not found.task_state:
                     asked = _stop(nova, found)
                 if left() < RESERVE:
@@ -165,12 +165,17 @@ _STATUSES = {
 }
 """Nova's to ours; any other proves nothing."""
 
-_HOST_IS_WELL = ("UP", "")
+_SILENT_HOST = (
+    "its host does not report, so it may still run; once the host is surely off, say so: "
+    "openstack compute service set --down HOST nova-compute"
+)
 
 
 def _server(found: Any) -> Server:
+    """Only administrators are told of the host; who is not told takes it for well."""
     fault = (found.fault or {}).get("message")
-    status = _STATUSES.get(found.status, ServerStatus.UNKNOWN)
+    host_is_silent = found.host_status in ("UNKNOWN", "DOWN")
+    status = ServerStatus.UNKNOWN if host_is_silent else _STATUSES.get(found.status, ServerStatus.UNKNOWN)
     return Server(
         id=found.id,
         name=found.name,
@@ -181,17 +186,8 @@ def _server(found: Any) -> Server:
         fault_code=server_fault(fault or "") if status is ServerStatus.ERROR else None,
         zone=found.availability_zone or None,
         image_id=(found.image or {}).get("id"),
-        busy=bool(found.task_state) or not _host_is_well(found),
+        busy=not host_is_silent and (bool(found.task_state) or found.host_status == "MAINTENANCE"),
     )
-
-
-def _host_is_well(found: Any) -> bool:
-    """Only administrators are told of the host; who is not told finds it well."""
-    return (found.host_status or "") in _HOST_IS_WELL
-
-
-def _host_is_silent(found: Any) -> bool:
-    return found.host_status in ("UNKNOWN", "DOWN")
 
 
 def _is_deleted(found: Any) -> bool:
@@ -199,9 +195,13 @@ def _is_deleted(found: Any) -> bool:
 
 
 def _is_off(found: Any) -> bool:
-    """What never started cannot run either."""
+    """What never started cannot run either, nor what is on a host that was declared down."""
     never_ran = found.status == "ERROR" and not found.launched_at
-    return never_ran or (_STATUSES.get(found.status) is ServerStatus.OFF and not found.task_state)
+    return (
+        never_ran
+        or found.host_status == "DOWN"
+        or (_STATUSES.get(found.status) is ServerStatus.OFF and not found.task_state)
+    )
 
 
 def _get(nova: Any, server_id: str) -> Any:

@@ -7,7 +7,7 @@ nobody is logged in, before the first call.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 from openstack.connection import Connection
+from openstack.proxy import Proxy
 from oslo_config import cfg
 
 from tavia.cloud.openstack import failures
@@ -47,13 +48,22 @@ class _Session(Session):
     """Its requests end with the call that makes them, and what is asked of Nova is not logged: it holds keys."""
 
     def request(self, url: str, method: str, **kwargs: Any) -> Any:  # type: ignore[override]
+        try:
+            return self._within_the_call(url, method, kwargs)
+        except exceptions.ConnectFailure:
+            if method == "POST" and kwargs.get("authenticated", True):
+                raise  # it may have been done
+        # A server may close a connection that it kept, just as it is used again.
+        return self._within_the_call(url, method, kwargs)
+
+    def _within_the_call(self, url: str, method: str, kwargs: Mapping[str, Any]) -> Any:
         remaining = left()
         if remaining <= 0:
             raise exceptions.ConnectTimeout(f"no time was left for {method} {url}")
-        longest = min(kwargs.pop("timeout", None) or self.timeout or LONGEST_CALL, remaining)
-        if (kwargs.get("endpoint_filter") or {}).get("service_type") == "compute":
-            kwargs["log"] = False
-        return super().request(url, method, timeout=(min(CONNECT, longest), longest), **kwargs)
+        longest = min(kwargs.get("timeout") or self.timeout or LONGEST_CALL, remaining)
+        of_nova = (kwargs.get("endpoint_filter") or {}).get("service_type") == "compute"
+        settings = {"timeout": (min(CONNECT, longest), longest), "log": kwargs.get("log", True) and not of_nova}
+        return super().request(url, method, **{**kwargs, **settings})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +80,17 @@ class Place:
 
 
 class Service:
-    """One service, ``nova``, ``neutron`` or ``glance``, as one user sees it. ``users``: not ourselves."""
+    """One service, ``nova``, ``neutron`` or ``glance``. ``users``: its proxy for somebody who is not ourselves."""
 
-    def __init__(self, name: str, place: Place, auth: BaseAuthPlugin, *, users: bool = False) -> None:
+    def __init__(
+        self, name: str, place: Place, session: Session, auth: BaseAuthPlugin, users: Proxy | None = None
+    ) -> None:
         self._name = name
         self._place = place
-        self._users = users
-        self._session = _Session(auth, verify=place.verify, cert=place.cert, timeout=place.timeout)
+        self._session = session
+        self._auth = auth
+        self._users = users is not None
+        self._proven = users
 
     @contextmanager
     def asked(self) -> Iterator[Any]:
@@ -84,27 +98,46 @@ class Service:
         token = _deadline.set(time.monotonic() + LONGEST_CALL)
         try:
             with failures.told("keystone", users=self._users):
-                self._session.get_token()
+                self._session.get_token(self._auth)
             with failures.told(self._name, users=self._users):
-                yield getattr(self._connection, _PROXIES[self._name])
+                proxy = self._proven or getattr(self._connected(), _PROXIES[self._name])
+                yield proxy
+            self._proven = proxy
+        except SeamError as error:
+            if error.code == failures.SERVICE_MISSING and self._is_in_catalog():
+                raise failures.down(self._name, f"it does not tell its versions: {error.__cause__}") from error
+            raise
         finally:
             _deadline.reset(token)
 
+    def _is_in_catalog(self) -> bool:
+        """A service that is down when it is first asked for its versions looks to openstacksdk as if it were not."""
+        if self._place.endpoint:
+            return True
+        place, kind = self._place, _PROXIES[self._name]
+        where = {"interface": place.interface, "region_name": place.region, "service_name": place.service_name}
+        try:
+            return bool(
+                self._auth.get_endpoint_data(self._session, service_type=kind, discover_versions=False, **where)
+            )
+        except exceptions.ClientException:
+            return False
+
     def as_user(self, auth: BaseAuthPlugin) -> Service:
-        """The same service for a user's token, which need not bring a catalog."""
-        with self.asked() as proxy:
-            endpoint = proxy.get_endpoint()
-        place = self._place
-        where = Place(place.region, place.interface, None, endpoint, place.verify, place.cert, place.timeout)
-        return Service(self._name, where, auth, users=True)
+        """The same service, over the same connections, for a user's token, which need not bring a catalog."""
+        with self.asked() as ours:
+            endpoint = ours.get_endpoint()
+        proxy = type(ours)(self._session, auth=auth, service_type=_PROXIES[self._name], endpoint_override=endpoint)
+        proxy._connection = ours._connection  # what it lists belongs to one; nothing is asked through it
+        return Service(self._name, self._place, self._session, auth, users=proxy)
 
     @cached_property
     def own_project(self) -> str:
         """Id of the project that we log in to. Call it while asking."""
-        return str(self._session.get_project_id())
+        return str(self._session.get_project_id(self._auth))
 
-    @cached_property
-    def _connection(self) -> Connection:
+    def _connected(self) -> Connection:
+        """A new one. What openstacksdk learns of a service that is down just then would stay wrong for ever."""
         key, place = _PROXIES[self._name], self._place
         found = {"interface": place.interface, "endpoint_override": place.endpoint, "service_name": place.service_name}
         options: dict[str, Any] = {f"{key}_{name}": value for name, value in found.items() if value}
@@ -112,6 +145,7 @@ class Service:
             session=self._session,
             region_name=place.region,
             compute_default_microversion=MICROVERSION,
+            strict_proxies=True,  # else what was not found once is never looked for again
             app_name="tavia",
             **options,
         )
@@ -123,7 +157,10 @@ _PROXIES = {"nova": "compute", "neutron": "network", "glance": "image"}
 def service(conf: cfg.ConfigOpts, name: str) -> Service:
     """``nova``, ``neutron`` or ``glance`` as its group says. Raises SeamError (control, cloud-not-configured)."""
     group = neutron.GROUP if name == "neutron" and neutron.logs_in_itself(conf) else service_auth.GROUP
-    return Service(name, _neutron(conf) if name == "neutron" else _in_catalog(conf, name), _auth(conf, group))
+    auth = _auth(conf, group)
+    place = _neutron(conf) if name == "neutron" else _in_catalog(conf, name)
+    session = _Session(auth, verify=place.verify, cert=place.cert, timeout=place.timeout)
+    return Service(name, place, session, auth)
 
 
 def log_in(conf: cfg.ConfigOpts, group: str) -> AccessInfo:

@@ -19,6 +19,8 @@ from tavia.model.seams import Seam, SeamError
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_SLOW, TOO_MANY, FIRST_OF_SERVERS = 401, 403, 404, 408, 429, 500
 
+SERVICE_MISSING = "cloud-service-missing"
+
 LONGEST = 300
 """Characters of what a service said that are passed on."""
 
@@ -115,6 +117,11 @@ MEANINGS = (
         "No valid host|Exceeded maximum number of retries|NoValidHost",
         "no compute host has room: openstack hypervisor list, and the flavor's and the zone's requirements",
     ),
+    Meaning(
+        "network-failed",
+        r"Failed to allocate the network|VirtualInterfaceCreate|Virtual Interface creation failed",
+        "Nova waited in vain for Neutron to plug the ports: openstack network agent list",
+    ),
     Meaning("security-group-in-use", "SecurityGroupInUse", "a port still has it; it is tried again"),
     Meaning(
         "volume-failed",
@@ -129,7 +136,7 @@ MEANINGS = (
 def told_failure(refusal: Refusal, *, users: bool = False) -> SeamError:
     """What a service's refusal means. ``users``: it was asked with a user's token, not with ours."""
     said = shortened(refusal.message)
-    if refusal.status == UNAUTHORIZED:
+    if refusal.status == UNAUTHORIZED or (users and refusal.service == "keystone" and refusal.status == NOT_FOUND):
         return credentials_refused(said, users=users)
     if refusal.status >= FIRST_OF_SERVERS or refusal.status in (TOO_SLOW, TOO_MANY):
         return down(refusal.service, f"{refusal.status} {said}")
@@ -165,6 +172,7 @@ def down(service: str, said: str) -> SeamError:
 def shortened(said: str) -> str:
     """What a service said, without the value that it refused: that may be a server's user data, with keys in it."""
     line = " ".join(re.split(r"\bValue: ", said, maxsplit=1)[0].split())
+    line = _NO_CONNECTION.sub(r"\1: \2", line)
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
@@ -191,7 +199,7 @@ def meaning_of(error: Exception, service: str, *, users: bool = False) -> SeamEr
             )
         case login.CatalogException() | sdk.EndpointNotFound() | sdk.ServiceDiscoveryException() | sdk.NotSupported():
             code, message = (
-                "cloud-service-missing",
+                SERVICE_MISSING,
                 f"{name} is not in Keystone's catalog as configured: {said}. Check region_name, endpoint_type "
                 f"(valid_interfaces) and service_name of [{service}] with openstack catalog list",
             )
@@ -204,6 +212,8 @@ def meaning_of(error: Exception, service: str, *, users: bool = False) -> SeamEr
 
 _NAMES = {"keystone": "Keystone", "nova": "Nova", "neutron": "Neutron", "glance": "Glance"}
 
+_NO_CONNECTION = re.compile(r"Unable to establish connection to (\S+): .*\[Errno -?\d+\] ([^'\")]+).*")
+"""What requests says of it, in six layers."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}")
 
 
@@ -243,7 +253,9 @@ def _refusal(service: str, response: Any) -> Refusal:
     try:
         body = response.json()
     except ValueError:
-        return Refusal(service, response.status_code, "", re.sub(r"<[^>]*>", " ", response.text or response.reason))
+        return Refusal(
+            service, response.status_code, "", re.sub(r"<[^>]*>", " ", response.text or response.reason or "")
+        )
     inner = next((value for value in body.values() if isinstance(value, dict)), {}) if isinstance(body, dict) else {}
-    message = inner.get("message") or response.reason
+    message = inner.get("message") or response.reason or ""
     return Refusal(service, response.status_code, str(inner.get("type", "")), str(message))
