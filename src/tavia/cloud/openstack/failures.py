@@ -250,12 +250,10 @@ def _missing(refusal: Refusal) -> SeamError:
 
 def _refusal(service: str, response: Any) -> Refusal:
     """From an answer in the form of any service: {kind: {message, type}}, plain text, HTML."""
+    status, reason = response.status_code, response.reason or ""
     try:
         body = response.json()
     except ValueError:
-        return Refusal(
-            service, response.status_code, "", re.sub(r"<[^>]*>", " ", response.text or response.reason or "")
-        )
+        return Refusal(service, status, "", re.sub(r"<[^>]*>", " ", response.text or reason))
     inner = next((value for value in body.values() if isinstance(value, dict)), {}) if isinstance(body, dict) else {}
-    message = inner.get("message") or response.reason or ""
-    return Refusal(service, response.status_code, str(inner.get("type", "")), str(message))
+    return Refusal(service, status, str(inner.get("type", "")), str(inner.get("message") or reason))
