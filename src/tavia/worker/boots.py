@@ -196,5 +196,5 @@ def _boot_failure(amphora: Amphora, server: Server | None) -> SeamError | None:
         return SeamError(Seam.BOOT, "server-off", f"server {server.id} went off while it booted")
     if server.status is ServerStatus.ERROR:
         said = server.fault or "compute says ERROR"
-        return SeamError(Seam.BOOT, "server-error", f"server {server.id}: {said}", permanent=True)
+        return SeamError(Seam.BOOT, server.fault_code or "server-error", f"server {server.id}: {said}", permanent=True)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import pytest
 from driver_stand import Stand, booted, spec, until
 
 from tavia.cloud.openstack.connection import LONGEST_CALL
+from tavia.cloud.openstack.userdata import user_data
 from tavia.cloud.protocols import Cloud, NotFound, Port, SecurityRule, ServerStatus
 from tavia.model.seams import SeamError
 
@@ -193,3 +195,15 @@ def test_a_server_that_still_boots_cannot_be_proven_off_for_long(stand: Stand, c
         assert off is not None
         assert off.status is ServerStatus.OFF
     assert time.monotonic() - began < LONGEST_CALL
+
+
+def test_what_a_server_is_given_is_never_logged(
+    stand: Stand, cloud: Cloud, make_port: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = b"-----BEGIN PRIVATE KEY----- of an amphora"
+    with caplog.at_level(logging.DEBUG), pytest.raises(SeamError, match="flavor-missing"):
+        cloud.compute.boot(spec(stand, [make_port().id], flavor="none-such", files={"/key": secret}))
+    assert "POST /v2.1/servers" in caplog.text
+    assert "/v2.0/ports" in caplog.text
+    assert user_data({"/key": secret}) not in caplog.text
+    assert stand.service["password"] not in caplog.text

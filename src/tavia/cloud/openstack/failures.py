@@ -171,7 +171,7 @@ def down(service: str, said: str) -> SeamError:
 
 def shortened(said: str) -> str:
     """What a service said, without the value that it refused: that may be a server's user data, with keys in it."""
-    line = " ".join(re.split(r"\bValue: ", said, maxsplit=1)[0].split())
+    line = " ".join(_VALUE.split(said, maxsplit=1)[0].split())
     line = _NO_CONNECTION.sub(r"\1: \2", line)
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
@@ -182,7 +182,8 @@ def told(service: str, *, users: bool = False) -> Iterator[None]:
     try:
         yield
     except (login.ClientException, sdk.SDKException) as error:
-        raise meaning_of(error, service, users=users) from error
+        meaning = meaning_of(error, service, users=users)
+        raise meaning from (None if _VALUE.search(str(error)) else error)  # a traceback must not tell it either
 
 
 def meaning_of(error: Exception, service: str, *, users: bool = False) -> SeamError:
@@ -212,6 +213,7 @@ def meaning_of(error: Exception, service: str, *, users: bool = False) -> SeamEr
 
 _NAMES = {"keystone": "Keystone", "nova": "Nova", "neutron": "Neutron", "glance": "Glance"}
 
+_VALUE = re.compile(r"\bValue: ")
 _NO_CONNECTION = re.compile(r"Unable to establish connection to (\S+): .*\[Errno -?\d+\] ([^'\")]+).*")
 """What requests says of it, in six layers."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}")
