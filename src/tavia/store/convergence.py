@@ -116,12 +116,13 @@ def observe(conn: Connection, loadbalancer_id: str) -> Observed:
 
     found = _loadbalancer_and_amphorae(conn, loadbalancer_id)
     amphorae = [row for row in found if row[_amphora.id] is not None]
+    pools, monitors = _pools_and_monitors(conn, loadbalancer_id)
     tree = Tree(
         loadbalancer=from_row(LoadBalancer, found[0]),
         listeners=rows(Listener),
-        pools=rows(Pool),
+        pools=pools,
         members=rows(Member),
-        healthmonitors=rows(HealthMonitor),
+        healthmonitors=monitors,
         amphorae=tuple(from_row(Amphora, row) for row in amphorae),
     )
     heard = {
@@ -132,6 +133,21 @@ def observe(conn: Connection, loadbalancer_id: str) -> Observed:
     first = found[0]
     epoch, written = first[schema.lease.c.epoch], first[schema.lease.c.written]
     return Observed(tree=tree, heard=heard, pending_for=first["pending_for"], epoch=epoch, written=written)
+
+
+def _pools_and_monitors(conn: Connection, loadbalancer_id: str) -> tuple[tuple[Pool, ...], tuple[HealthMonitor, ...]]:
+    """In one statement. A pool has a second monitor for as long as its first one is on its way out."""
+    pool, monitor = schema.pool, schema.health_monitor
+    found = conn.execute(
+        select(pool, monitor)
+        .outerjoin_from(pool, monitor, monitor.c.pool_id == pool.c.id)
+        .where(pool.c.loadbalancer_id == loadbalancer_id)
+        .order_by(pool.c.created_at, pool.c.id, monitor.c.created_at, monitor.c.id)
+        .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
+    )
+    rows = found.mappings().all()
+    pools = {row[pool.c.id]: from_row(Pool, row) for row in rows}
+    return tuple(pools.values()), tuple(from_row(HealthMonitor, row) for row in rows if row[monitor.c.id] is not None)
 
 
 def _loadbalancer_and_amphorae(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
