@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -135,12 +135,20 @@ class Service:
 class Controllers:
     """Make it with :func:`controllers`."""
 
-    def __init__(self, directory: Path, connection: str, transport_url: str | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        connection: str,
+        transport_url: str | None,
+        settings: Settings,
+        client: Callable[[str], ApiClient] = ApiClient,
+    ) -> None:
         self.connection = connection
         self.services: list[Service] = []
         self.api: ApiClient
         """A client of the API that was started first."""
         self._directory = directory
+        self._client = client
         self._ports: dict[str, str] = {}
         common = {"DEFAULT": {"transport_url": transport_url}} if transport_url else {}
         ours: Settings = {
@@ -156,7 +164,7 @@ class Controllers:
         """One more ``tavia-api``; returns when it answers. :meth:`url` leads to it."""
         port = str(free_port(socket.SOCK_STREAM))
         service = self._add("tavia-api", {"api_settings": {"bind_port": port}}, settings)
-        client = ApiClient(self.url(service))
+        client = self._client(self.url(service))
         eventually(lambda: self._runs(service) and client.call("GET", "/lbaas/loadbalancers?limit=1"), service.name)
         if not hasattr(self, "api"):
             self.api = client
@@ -275,14 +283,15 @@ def controllers(
     housekeepers: int = 0,
     transport_url: str | None = None,
     settings: Mapping[str, Mapping[str, str]] | None = None,
+    client: Callable[[str], ApiClient] = ApiClient,
 ) -> Iterator[Controllers]:
     """Services on the database at this URL, which is brought to this release's schema; afterwards none runs.
 
     ``directory`` takes configuration files, logs and wake-up sockets. ``settings`` are for all processes; the methods
-    ``add_...`` take more for one of them.
+    ``add_...`` take more for one of them. ``client`` makes a client of the API at a URL.
     """
     migrate.upgrade(connection)
-    made = Controllers(directory, connection, transport_url, settings or {})
+    made = Controllers(directory, connection, transport_url, settings or {}, client)
     try:
         for number, add in (
             (workers, made.add_worker),

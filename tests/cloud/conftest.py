@@ -1,0 +1,54 @@
+"""One cloud for all tests here, and one Tavia on it; see tests/support/openstack_cloud.py for which cloud that is."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from mariadb import MariaDb
+from openstack_cloud import TINY_IMAGE, NoCloud, OpenStackCloud, find_cloud
+from rabbitmq import RabbitMQ
+from tavia_on_cloud import TaviaOnCloud, tavia_on_cloud
+
+
+@pytest.fixture(scope="session")
+def cloud() -> OpenStackCloud:
+    """A real OpenStack; skips where there is none."""
+    try:
+        return find_cloud()
+    except NoCloud as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def tiny_tag(cloud: OpenStackCloud) -> Iterator[str]:
+    """A tag of an image that boots in seconds and has no agent."""
+    tag = f"tavia-test-{secrets.token_hex(4)}"
+    image = cloud.admin.image.find_image(TINY_IMAGE, ignore_missing=False)
+    cloud.admin.image.add_tag(image, tag)
+    yield tag
+    cloud.admin.image.remove_tag(image, tag)
+
+
+@pytest.fixture(scope="session")
+def tavia_of_the_session(
+    cloud: OpenStackCloud,
+    tiny_tag: str,
+    mariadb: MariaDb,
+    rabbitmq_of_the_session: RabbitMQ,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[TaviaOnCloud]:
+    rabbitmq_of_the_session.heal()
+    directory = tmp_path_factory.mktemp("tavia")
+    with tavia_on_cloud(
+        cloud, directory, mariadb.create_database(), tiny_tag, transport_url=rabbitmq_of_the_session.url
+    ) as tavia:
+        yield tavia
+
+
+@pytest.fixture
+def tavia(tavia_of_the_session: TaviaOnCloud) -> Iterator[TaviaOnCloud]:
+    """All four services. What a test makes is gone afterwards, on the cloud too."""
+    yield tavia_of_the_session
+    tavia_of_the_session.clear()

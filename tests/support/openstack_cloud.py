@@ -1,0 +1,180 @@
+"""The OpenStack below tests/cloud and bench/cloud: a real one, which it brings up where its script is.
+
+By default the one of ``cloud-up.sh`` in ``../shared/cloud`` beside the checkout (``TAVIA_TEST_CLOUD_SCRIPTS``: another
+folder) with its state in ``/var/tmp/tavia-cloud`` (``TAVIA_TEST_CLOUD``). With ``OS_CLOUD`` any other: clouds.yaml has
+the administrator as ``$OS_CLOUD``, the service user as ``$OS_CLOUD-octavia`` and a tenant as ``$OS_CLOUD-demo``, and
+things have the names below. All is found by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from openstack.config import OpenStackConfig
+from openstack.connection import Connection
+
+CHECKOUT = Path(__file__).parents[2]
+DEFAULT_DIRECTORY = Path("/var/tmp/tavia-cloud")
+UP_SECONDS = 1800.0
+MGMT_NETWORK, TENANT_NETWORK, PUBLIC_NETWORK = "lb-mgmt-net", "cl-tenant", "public"
+MGMT_GROUP = "lb-mgmt-sec-grp"
+LEG_PORT = "octavia-health-manager-port"
+TINY_IMAGE, TINY_FLAVOR, AMPHORA_FLAVOR = "cl-tiny", "cl.tiny", "cl.small"
+
+
+class NoCloud(Exception):
+    """There is none to test on; says why."""
+
+
+@dataclass(frozen=True)
+class OpenStackCloud:
+    """Make it with :func:`find_cloud`. ``directory``: of the test cloud's state, None for any other cloud."""
+
+    clouds_file: Path
+    name: str
+    directory: Path | None
+    _connections: dict[str, Connection] = field(default_factory=dict)
+
+    def cloud(self, who: str = "") -> str:
+        """The name in clouds.yaml: of the administrator, or who is ``octavia`` or ``demo``."""
+        return f"{self.name}-{who}" if who else self.name
+
+    def settings(self, who: str = "") -> dict[str, Any]:
+        """What clouds.yaml says of it."""
+        found: dict[str, Any] = yaml.safe_load(self.clouds_file.read_text())["clouds"][self.cloud(who)]
+        return found
+
+    def connect(self, who: str = "") -> Any:
+        """openstacksdk's Connection, logged in; always the same one. Its types know of versions that nobody runs."""
+        if who not in self._connections:
+            config = OpenStackConfig(config_files=[str(self.clouds_file)], load_envvars=False)
+            # Keystone under uwsgi closes connections when it likes, also as a request is on its way.
+            self._connections[who] = Connection(config=config.get_one(self.cloud(who), connect_retries=3))
+        return self._connections[who]
+
+    @property
+    def admin(self) -> Any:
+        return self.connect()
+
+    @cached_property
+    def management_network(self) -> str:
+        return str(self.admin.network.find_network(MGMT_NETWORK, ignore_missing=False).id)
+
+    @cached_property
+    def tenant_subnet(self) -> Any:
+        network = self.admin.network.find_network(TENANT_NETWORK, ignore_missing=False)
+        return self.admin.network.get_subnet(network.subnet_ids[0])
+
+    @cached_property
+    def management_group(self) -> str:
+        admins = self.admin.current_project_id
+        (group,) = self.admin.network.security_groups(name=MGMT_GROUP, project_id=admins)
+        return str(group.id)
+
+    @cached_property
+    def leg_address(self) -> str:
+        """The controllers' own address on the management network."""
+        port = self.admin.network.find_port(LEG_PORT, ignore_missing=False)
+        return str(port.fixed_ips[0]["ip_address"])
+
+    @cached_property
+    def leg(self) -> str:
+        """The interface of this machine that has it."""
+        said = subprocess.run(["ip", "-j", "address", "show", "to", self.leg_address], capture_output=True, check=True)
+        (found,) = (entry for entry in json.loads(said.stdout) if entry)
+        return str(found["ifname"])
+
+    @contextmanager
+    def leg_down(self) -> Iterator[None]:
+        """For the time of the block the controllers have no way to the management network."""
+        subprocess.run(["ip", "link", "set", self.leg, "down"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["ip", "link", "set", self.leg, "up"], check=True)
+
+    def flavor(self, name: str) -> str:
+        return str(self.admin.compute.find_flavor(name, ignore_missing=False).id)
+
+    @property
+    def shows_processes(self) -> bool:
+        """Whether servers are processes of this machine."""
+        return self.directory is not None
+
+    def kill_server(self, server_id: str) -> None:
+        """End a server behind Nova's back: its qemu, found by the server's id, is killed."""
+        found = [pid for pid in _processes() if _is_server(pid, server_id)]
+        assert len(found) == 1, f"server {server_id} has the processes {found}"
+        os.kill(found[0], signal.SIGKILL)
+
+
+def _processes() -> Iterator[int]:
+    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+
+
+def _is_server(pid: int, server_id: str) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"qemu" in words[0] and b"-uuid" in words and server_id.encode() in words
+
+
+def find_cloud() -> OpenStackCloud:
+    """One that answers, brought up if need be. Raises NoCloud."""
+    if name := os.environ.get("OS_CLOUD"):
+        other = OpenStackCloud(Path(OpenStackConfig().config_filename or ""), name, None)
+        try:
+            other.admin.authorize()
+        except Exception as error:
+            raise NoCloud(f"OS_CLOUD={name}: {error}") from error
+        return other
+    directory = Path(os.environ.get("TAVIA_TEST_CLOUD", DEFAULT_DIRECTORY))
+    cloud = OpenStackCloud(directory / "clouds.yaml", "cl", directory)
+    if not answers(cloud):
+        bring_up(directory)
+    return cloud
+
+
+def scripts() -> Path:
+    """The folder that holds the test cloud's scripts, if it is there."""
+    return Path(os.environ.get("TAVIA_TEST_CLOUD_SCRIPTS", CHECKOUT.parent / "shared" / "cloud"))
+
+
+def answers(cloud: OpenStackCloud) -> bool:
+    """Whether the test cloud is up: Keystone listens, and this machine has its leg."""
+    try:
+        keystone = urlsplit(cloud.settings()["auth"]["auth_url"])
+        with socket.create_connection((keystone.hostname or "", keystone.port or 80), timeout=5):
+            return bool(cloud.leg)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return False
+
+
+def bring_up(directory: Path) -> None:
+    """Have the script start the cloud, which takes six minutes where it was never installed. Raises NoCloud."""
+    script = scripts() / "cloud-up.sh"
+    if not script.exists():
+        raise NoCloud(f"there is no {script}, and OS_CLOUD names no other cloud")
+    environment = {**_clean(os.environ), "CL_DIR": str(directory)}
+    done = subprocess.run(
+        [str(script)], env=environment, capture_output=True, text=True, timeout=UP_SECONDS, check=False
+    )
+    if done.returncode:
+        raise NoCloud(f"{script} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def _clean(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith("OS_")}
