@@ -101,6 +101,15 @@ class TaviaOnCloud:
         sql = "SELECT * FROM amphora WHERE loadbalancer_id = :id AND status <> 'DELETED' ORDER BY created_at"
         return self.rows(sql, id=loadbalancer_id)
 
+    def vrrp_master(self, loadbalancer_id: str) -> Json | None:
+        """The one amphora that said last that it holds the VIP."""
+        sql = (
+            "SELECT amphora.* FROM amphora JOIN amphora_health ON amphora_id = amphora.id "
+            "WHERE loadbalancer_id = :id AND status = 'ALLOCATED' AND vrrp_state = 'MASTER'"
+        )
+        found = self.rows(sql, id=loadbalancer_id)
+        return found[0] if len(found) == 1 else None
+
     def delete(self, loadbalancer_id: str, seconds: float = GONE_SECONDS) -> None:
         """Return when it is gone, with all below it."""
         self.api.call("DELETE", f"/lbaas/loadbalancers/{loadbalancer_id}?cascade=true")
@@ -239,8 +248,12 @@ def tavia_on_cloud(
     *,
     transport_url: str | None = None,
     settings: Settings | None = None,
+    has_heartbeats: bool = True,
 ) -> Iterator[TaviaOnCloud]:
-    """All services, on the database at this URL, with an endpoint in the catalog; nothing of it is left afterwards."""
+    """All services, on the database at this URL, with an endpoint in the catalog; nothing of it is left afterwards.
+
+    There is no health manager where amphorae have no ``has_heartbeats``: their agents are noop ones.
+    """
     certificates = directory / "certs"
     pki.init(certificates)
     name = f"tavia-test-{secrets.token_hex(4)}"
@@ -260,8 +273,8 @@ def tavia_on_cloud(
                 client=lambda url: TokenClient(url, cloud.admin.auth_token),
             )
         )
-        heartbeats = {key: configured["health_manager"][key] for key in ("bind_ip", "bind_port")}
-        running.add_health_manager({"health_manager": heartbeats})
+        if has_heartbeats:
+            running.add_health_manager({"health_manager": {"bind_port": HEARTBEAT_PORT}})
         made.register(running.url(running.named("tavia-api")[0]))
         tavia = TaviaOnCloud(cloud, made, running, tenant)
         stack.callback(tavia.database.engine.dispose)

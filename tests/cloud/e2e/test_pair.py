@@ -1,0 +1,48 @@
+"""A load balancer of two amphorae on two compute nodes: the VIP moves when the master's server dies."""
+
+from __future__ import annotations
+
+import served
+from instance import eventually
+from outage import outage_of
+from served import await_served
+from tavia_on_cloud import BOOT_SECONDS, TaviaOnCloud
+from tenant import TenantServer
+
+LONGEST_OUTAGE = 15.0
+"""Seconds; adverts every second, three of them missed, and one processor for all guests."""
+
+
+def test_the_vip_moves_to_the_other_host_when_the_masters_server_is_killed(
+    tavia: TaviaOnCloud, server: TenantServer
+) -> None:
+    worker = tavia.worker
+    worker.configure({"controller_worker": {"loadbalancer_topology": "ACTIVE_STANDBY"}})
+    api = tavia.controllers.named("tavia-api")[0]
+    api.configure({"controller_worker": {"loadbalancer_topology": "ACTIVE_STANDBY"}})
+    for service in (worker, api):
+        service.hang_up()
+    try:
+        pair = served.create(tavia, server, "pair", 8081, 8082)
+    finally:
+        for service in (worker, api):
+            service.configure({"controller_worker": {"loadbalancer_topology": "SINGLE"}})
+            service.hang_up()
+    halves = pair.await_whole()
+    compute = tavia.cloud.admin.compute
+    hosts = {compute.get_server(amphora["compute_id"]).compute_host for amphora in halves}
+    assert len(hosts) == 2, hosts
+    with tavia.tenant.floating_ip(pair.vip_port_id) as outside:
+        await_served(outside, "8081", "8082")
+        master = eventually(lambda: tavia.vrrp_master(pair.id), "one half says that it is the master")
+        end = tavia.cloud.kill_server if tavia.cloud.shows_processes else compute.stop_server
+        outage = outage_of(
+            outside,
+            lambda: end(master["compute_id"]),
+            lambda: (tavia.vrrp_master(pair.id) or master)["id"] != master["id"],
+        )
+        assert 0 < outage < LONGEST_OUTAGE
+        pair.await_whole(seconds=2 * BOOT_SECONDS)
+        await_served(outside, "8081", "8082")
+    tavia.tenant.openstack("loadbalancer", "delete", "--cascade", "--wait", pair.name)
+    eventually(lambda: not tavia.left(), "nothing of it is left on the cloud, the server group neither", 60)

@@ -1,0 +1,146 @@
+"""What keeps a server from booting is told by its cause, and once the cause is gone the load balancer goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from faults import Expected, nothing_half_made, shown
+from instance import eventually
+from openstack_cloud import TINY_FLAVOR, TINY_IMAGE, OpenStackCloud
+from tavia_on_cloud import TaviaOnCloud
+
+SHOWN_SECONDS = 90.0
+HEALED_SECONDS = 120.0
+NEEDS_MEMORY_IMAGE = "cl-debian12"
+
+
+@contextmanager
+def tagged(cloud: OpenStackCloud, tag: str, *images: str) -> Iterator[None]:
+    """The images have the tag for the time of the block."""
+    found = [cloud.admin.image.find_image(name, ignore_missing=False) for name in images]
+    for image in found:
+        cloud.admin.image.add_tag(image, tag)
+    try:
+        yield
+    finally:
+        for image in found:
+            cloud.admin.image.remove_tag(image, tag)
+
+
+@contextmanager
+def flavor(cloud: OpenStackCloud, name: str, ram: int) -> Iterator[str]:
+    """One with so many MiB of memory, for the time of the block."""
+    made = cloud.admin.compute.create_flavor(name=name, ram=ram, disk=0, vcpus=1)
+    try:
+        yield made.id
+    finally:
+        cloud.admin.compute.delete_flavor(made)
+
+
+@contextmanager
+def service_project(cloud: OpenStackCloud, name: str) -> Iterator[dict[str, str]]:
+    """A project of its own for the service user, with quotas that a test may change; how to log in to it."""
+    identity = cloud.admin.identity
+    login = cloud.settings("octavia")["auth"]
+    project = identity.create_project(name=name, domain_id="default")
+    try:
+        user = identity.find_user(login["username"], ignore_missing=False)
+        for role in ("admin", "service"):
+            identity.assign_project_role_to_user(project, user, identity.find_role(role, ignore_missing=False))
+        yield {**login, "auth_type": "password", "project_name": name}
+    finally:
+        identity.delete_project(project)
+
+
+def check(
+    tavia: TaviaOnCloud, expected: Expected, loadbalancer_id: str | None = None, **groups: dict[str, str]
+) -> None:
+    """Under a worker with these options the fault shows and nothing half made stays; under the usual one it heals."""
+    made = loadbalancer_id or tavia.create("unhappy")["id"]
+    with tavia.another_worker(**groups) as worker:
+        shown(tavia, made, worker, expected, SHOWN_SECONDS)
+        eventually(lambda: not _halves(tavia), "what was half made is removed", 30)
+        nothing_half_made(tavia)
+    healed(tavia, made)
+
+
+def healed(tavia: TaviaOnCloud, loadbalancer_id: str) -> None:
+    """The cause is gone: it becomes ACTIVE by itself, without a fault, on one server."""
+    found = tavia.await_status(loadbalancer_id, "ACTIVE", HEALED_SECONDS)
+    assert found["fault"] is None
+    assert len(tavia.ours()["server"]) == 1
+
+
+def _halves(tavia: TaviaOnCloud) -> list[str]:
+    return [name for name in tavia.left() if name.startswith("server") or "-vrrp-" in name or "-mgmt-" in name]
+
+
+def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
+    expected = Expected("boot", "no-image", f"{unique}")
+    check(booting, expected, controller_worker={"amp_image_tag": unique})
+
+
+def test_two_images_have_the_tag(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
+    with tagged(cloud, unique, TINY_IMAGE, NEEDS_MEMORY_IMAGE):
+        expected = Expected("boot", "several-images", f"{unique}")
+        check(booting, expected, controller_worker={"amp_image_tag": unique})
+
+
+def test_the_flavor_does_not_exist(booting: TaviaOnCloud, unique: str) -> None:
+    expected = Expected("boot", "no-flavor", f"{unique}")
+    check(booting, expected, controller_worker={"amp_flavor_id": unique})
+
+
+def test_the_flavor_is_larger_than_every_host(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
+    with flavor(cloud, unique, ram=1 << 20) as too_big:
+        expected = Expected("boot", "no-valid-host", "No valid host was found")
+        check(booting, expected, controller_worker={"amp_flavor_id": too_big})
+
+
+def test_the_flavor_is_too_small_for_the_image(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
+    with tagged(cloud, unique, NEEDS_MEMORY_IMAGE):
+        expected = Expected("boot", "flavor-too-small", "memory is too small for requested image")
+        options = {"amp_image_tag": unique, "amp_flavor_id": cloud.flavor(TINY_FLAVOR)}
+        check(booting, expected, controller_worker=options)
+
+
+def test_the_quota_for_servers_is_used_up(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
+    with service_project(cloud, unique) as login:
+        project = cloud.admin.identity.find_project(unique, ignore_missing=False)
+        cloud.admin.compute.update_quota_set(project.id, instances=0)
+        check(booting, Expected("boot", "compute-quota", "Quota exceeded"), service_auth=login)
+
+
+def test_the_quota_for_ports_is_used_up(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
+    with service_project(cloud, unique) as login:
+        project = cloud.admin.identity.find_project(unique, ignore_missing=False)
+        cloud.admin.network.update_quota(project.id, ports=0)
+        check(booting, Expected("boot", "network-quota", "Quota exceeded for resources"), service_auth=login)
+
+
+def test_keystone_refuses_the_credentials(cloud: OpenStackCloud, booting: TaviaOnCloud) -> None:
+    login = {**cloud.settings("octavia")["auth"], "auth_type": "password", "password": "not-the-password"}
+    check(booting, Expected("control", "credentials-refused", "service_auth"), service_auth=login)
+
+
+@pytest.mark.parametrize("service", ["compute", "network"])
+def test_the_service_is_down_in_the_middle(booting: TaviaOnCloud, service: str) -> None:
+    booting.worker.stop()
+    made = booting.create("unhappy")["id"]
+    with booting.region.doors[service].closed():
+        booting.worker.start()
+        said = {"compute": "Nova", "network": "Neutron"}[service]
+        expected = Expected("boot", "service-down", f"{said}.*refused")
+        shown(booting, made, booting.worker, expected, SHOWN_SECONDS)
+    healed(booting, made)
+
+
+def test_a_worker_that_is_killed_while_nova_boots_leaves_one_server(booting: TaviaOnCloud) -> None:
+    made = booting.create("unhappy")["id"]
+    eventually(lambda: booting.ours()["server"], "Nova has the server", 60)
+    booting.worker.kill()
+    booting.worker.start()
+    healed(booting, made)
+    assert "lost" in {row["state"] for row in booting.operations(made)} or len(booting.amphorae(made)) == 1
