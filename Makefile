@@ -9,7 +9,7 @@ OCTAVIA := .tavia/octavia-venv/.installed
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint image image-upload bench-local bench-octavia clean debian servers wrk image-tools
+.PHONY: help up down test test-cloud lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ down: ## Stop Tavia and remove all that it made; what was installed stays
 test: $(CLUSTER) ## Install what is missing, run all tests
 	@echo "==> tests: real HAProxy, keepalived, TLS, network namespaces, MariaDB, RabbitMQ and Keystone"
 	@$(BIN)/pytest
+
+test-cloud: $(CLUSTER) image ## Test on a real OpenStack: of ../shared/cloud, or the one that OS_CLOUD names; ARGS="-m smoke"
+	@echo "==> tests on a real OpenStack"
+	@$(BIN)/pytest tests/cloud $(ARGS)
 
 lint: $(INSTALLED) ## Check style, formatting, types and layers
 	@echo "==> style";      $(BIN)/ruff check --quiet
@@ -42,6 +46,9 @@ bench-local: $(INSTALLED) wrk ## Measure this machine: how fast changes apply, o
 
 bench-octavia: $(CLUSTER) $(OCTAVIA) ## Measure Tavia against the real Octavia 19 in one run, without guests; ARGS=--help
 	@PYTHONPATH=tests/support $(BIN)/python -m bench.octavia $(ARGS)
+
+bench-cloud: $(CLUSTER) image ## Measure Tavia on a real OpenStack: where the time of a boot goes, outages, calls; ARGS=--help
+	@PYTHONPATH=tests/support $(BIN)/python -m bench.cloud $(ARGS)
 
 clean: down ## As down, and remove what was installed for Python too
 	@rm -rf .tavia .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info

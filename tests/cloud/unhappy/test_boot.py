@@ -8,25 +8,23 @@ from contextlib import contextmanager
 import pytest
 from faults import Expected, nothing_half_made, shown
 from instance import eventually
-from openstack_cloud import TINY_FLAVOR, TINY_IMAGE, OpenStackCloud
+from openstack_cloud import TINY_FLAVOR, OpenStackCloud
 from tavia_on_cloud import TaviaOnCloud
 
 SHOWN_SECONDS = 90.0
 HEALED_SECONDS = 120.0
-NEEDS_MEMORY_IMAGE = "cl-debian12"
 
 
 @contextmanager
-def tagged(cloud: OpenStackCloud, tag: str, *images: str) -> Iterator[None]:
-    """The images have the tag for the time of the block."""
-    found = [cloud.admin.image.find_image(name, ignore_missing=False) for name in images]
-    for image in found:
-        cloud.admin.image.add_tag(image, tag)
+def image(cloud: OpenStackCloud, name: str, tag: str, min_ram: int = 0) -> Iterator[None]:
+    """One with the tag that wants so many MiB of memory, for the time of the block. Nothing ever boots from it."""
+    made = cloud.admin.create_image(
+        name, data=bytes(1 << 20), disk_format="raw", container_format="bare", min_ram=min_ram, tags=[tag]
+    )
     try:
         yield
     finally:
-        for image in found:
-            cloud.admin.image.remove_tag(image, tag)
+        cloud.admin.image.delete_image(made)
 
 
 @contextmanager
@@ -83,7 +81,7 @@ def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
 
 
 def test_two_images_have_the_tag(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
-    with tagged(cloud, unique, TINY_IMAGE, NEEDS_MEMORY_IMAGE):
+    with image(cloud, unique, unique), image(cloud, unique, unique):
         expected = Expected("boot", "several-images", f"{unique}")
         check(booting, expected, controller_worker={"amp_image_tag": unique})
 
@@ -100,7 +98,7 @@ def test_the_flavor_is_larger_than_every_host(cloud: OpenStackCloud, booting: Ta
 
 
 def test_the_flavor_is_too_small_for_the_image(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
-    with tagged(cloud, unique, NEEDS_MEMORY_IMAGE):
+    with image(cloud, unique, unique, min_ram=256):
         expected = Expected("boot", "flavor-too-small", "memory is too small for requested image")
         options = {"amp_image_tag": unique, "amp_flavor_id": cloud.flavor(TINY_FLAVOR)}
         check(booting, expected, controller_worker=options)

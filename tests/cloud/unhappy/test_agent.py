@@ -1,0 +1,158 @@
+"""Servers that boot, and controllers that cannot reach their agents or are not obeyed: told by the seam that broke.
+
+One load balancer with a real amphora goes through the tests of certificates; those of the boot make one each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from faults import Expected, nothing_half_made, shown
+from instance import eventually
+from openstack_cloud import OpenStackCloud
+from tavia_on_cloud import TaviaOnCloud
+
+from tavia import pki
+from tavia.cli.api_client import Json
+
+SHOWN_SECONDS = 240.0
+NOBODY = 10514
+"""A port that the cloud lets heartbeats through to, and on which nobody listens."""
+QUICK = {"retry_pending_seconds": "2", "retry_interval_max": "3"}
+
+
+@pytest.fixture(scope="module")
+def standing(tavia_of_the_session: TaviaOnCloud) -> Iterator[Json]:
+    """A load balancer that is ACTIVE, with a listener."""
+    made = tavia_of_the_session.create("standing", listeners=[{"protocol": "HTTP", "protocol_port": 80}])
+    yield tavia_of_the_session.await_status(made["id"], "ACTIVE")
+    tavia_of_the_session.clear()
+
+
+def changed(tavia: TaviaOnCloud, loadbalancer: Json) -> None:
+    """Ask for a change that the amphora must be told."""
+    listener = loadbalancer["listeners"][0]["id"]
+    shown_now = tavia.api.call("GET", f"/lbaas/listeners/{listener}")["listener"]["timeout_client_data"]
+    body = {"listener": {"timeout_client_data": shown_now + 1}}
+    tavia.api.call("PUT", f"/lbaas/listeners/{listener}", body)
+
+
+def check_refused(tavia: TaviaOnCloud, loadbalancer: Json, expected: Expected, **options: str) -> None:
+    """A worker with these options is not obeyed and says so; the usual one has the change applied."""
+    changed(tavia, loadbalancer)
+    with tavia.another_worker(haproxy_amphora=options, tavia=QUICK) as worker:
+        shown(tavia, loadbalancer["id"], worker, expected, SHOWN_SECONDS)
+    found = tavia.await_status(loadbalancer["id"], "ACTIVE", 60)
+    assert found["fault"] is None
+    assert len(tavia.amphorae(loadbalancer["id"])) == 1, "it was replaced for a controller's mistake"
+
+
+def test_a_controller_that_trusts_another_authority_says_that_it_refused(
+    tavia_of_the_session: TaviaOnCloud, standing: Json, tmp_path: Path
+) -> None:
+    pki.init(tmp_path / "other")
+    expected = Expected("agent", "tls-refused-by-controller", "certificate verify failed")
+    check_refused(tavia_of_the_session, standing, expected, server_ca=str(tmp_path / "other" / pki.SERVER_CA))
+
+
+def test_a_controller_whose_certificate_has_expired_is_refused_by_the_agent(
+    tavia_of_the_session: TaviaOnCloud, standing: Json, tmp_path: Path
+) -> None:
+    certificates = Path(tavia_of_the_session.controllers.services[0].config_file).parent / "certs"
+    authority = pki.Authority.load(certificates / pki.CLIENT_CA, certificates / pki.CLIENT_CA_KEY, None)
+    expired = tmp_path / "expired.pem"
+    expired.touch(mode=0o600)
+    expired.write_bytes(authority.issue_controller("expired", timedelta(seconds=-60)).pem)
+    expected = Expected("agent", "tls-refused-by-amphora", "expired")
+    check_refused(tavia_of_the_session, standing, expected, client_cert=str(expired))
+
+
+@contextmanager
+def group_without_the_agents_port(cloud: OpenStackCloud, name: str) -> Iterator[str]:
+    """A security group that lets in nothing but pings."""
+    network = cloud.admin.network
+    made = network.create_security_group(name=name)
+    network.create_security_group_rule(
+        security_group_id=made.id, direction="ingress", ether_type="IPv4", protocol="icmp"
+    )
+    try:
+        yield made.id
+    finally:
+        network.delete_security_group(made)
+
+
+def test_a_security_group_without_9443_is_a_fault_of_the_management_network_until_it_is_opened(
+    cloud: OpenStackCloud, tavia_of_the_session: TaviaOnCloud, unique: str
+) -> None:
+    tavia = tavia_of_the_session
+    with group_without_the_agents_port(cloud, unique) as group:
+        options = {"amp_secgroup_list": group, "amp_active_retries": "6", "amp_active_wait_sec": "10"}
+        impatient = {"connection_max_retries": "6", "connection_retry_interval": "5", "rest_request_conn_timeout": "2"}
+        with tavia.another_worker(controller_worker=options, haproxy_amphora=impatient, tavia=QUICK) as worker:
+            made = tavia.create("closed")
+            shown(tavia, made["id"], worker, Expected("mgmt-net", "agent-never-answered", "9443"), SHOWN_SECONDS)
+            cloud.admin.network.create_security_group_rule(
+                security_group_id=group,
+                direction="ingress",
+                ether_type="IPv4",
+                protocol="tcp",
+                port_range_min=9443,
+                port_range_max=9443,
+            )
+            tavia.await_status(made["id"], "ACTIVE")
+            nothing_half_made(tavia, *_standing(tavia, made))
+        tavia.delete(made["id"])
+
+
+def test_the_leg_on_the_management_network_is_down_while_nova_boots(
+    cloud: OpenStackCloud, tavia_of_the_session: TaviaOnCloud
+) -> None:
+    tavia = tavia_of_the_session
+    with tavia.another_worker(tavia=QUICK) as worker:
+        with cloud.leg_down():
+            made = tavia.create("cut-off")
+            eventually(lambda: tavia.ours()["server"], "Nova has the server", 60)
+            eventually(
+                lambda: any("await-agent" in line for line in tavia.told(made["id"]).splitlines()), "it is waited for"
+            )
+            assert tavia.show(made["id"])["provisioning_status"] == "PENDING_CREATE"
+        found = tavia.await_status(made["id"], "ACTIVE")
+        assert found["fault"] is None
+        assert len([row for row in tavia.steps(made["id"]) if row["what"] == "boot-server"]) == 1
+        assert worker.running
+    tavia.delete(made["id"])
+
+
+def test_heartbeats_that_go_to_a_wrong_address_are_an_alarm_and_no_failover(
+    cloud: OpenStackCloud, tavia_of_the_session: TaviaOnCloud
+) -> None:
+    tavia = tavia_of_the_session
+    with tavia.another_worker(health_manager={"controller_ip_port_list": f"{cloud.leg_address}:{NOBODY}"}):
+        made = tavia.create("unheard")
+        tavia.await_status(made["id"], "ACTIVE")
+        (amphora,) = tavia.amphorae(made["id"])
+        path = f"/octavia/amphorae/{amphora['id']}"
+        fault = eventually(lambda: tavia.api.call("GET", path)["amphora"]["fault"], "it is told", SHOWN_SECONDS)
+    assert (fault["seam"], fault["code"]) == ("mgmt-net", "heartbeats-lost")
+    assert "controller_ip_port_list" in fault["message"]
+    assert "heartbeats-lost" in {row["code"] for row in tavia.operations(made["id"])}
+    (health,) = tavia.controllers.named("tavia-health-manager")
+    assert health.log.read_text().count(f"amphora-alarm of load balancer {made['id']}") == 1
+    eventually(lambda: _heard(tavia, amphora["id"]), "the addresses are pushed again, and it is heard", 120)
+    eventually(lambda: tavia.api.call("GET", path)["amphora"]["fault"] is None, "the alarm is over")
+    assert [row["id"] for row in tavia.amphorae(made["id"])] == [amphora["id"]], "it was replaced"
+    tavia.delete(made["id"])
+
+
+def _heard(tavia: TaviaOnCloud, amphora_id: str) -> bool:
+    return bool(tavia.rows("SELECT 1 FROM amphora_health WHERE amphora_id = :id", id=amphora_id))
+
+
+def _standing(tavia: TaviaOnCloud, made: Json) -> list[str]:
+    """What belongs to the amphora that stands."""
+    (amphora,) = tavia.amphorae(made["id"])
+    return [f"server amphora-{amphora['id']}", f"port octavia-lb-mgmt-{amphora['id']}"]
