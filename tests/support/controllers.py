@@ -20,6 +20,7 @@ from typing import Any
 
 from instance import eventually
 
+from tavia.api.server import PROCESSES
 from tavia.cli.api_client import ApiClient, Json
 from tavia.cli.embedded import Settings, render
 from tavia.store import migrate
@@ -58,6 +59,15 @@ class Service:
         """Change its file; it notices when it is started or told by :meth:`hang_up`."""
         self._settings = merged(self._settings, settings)
         self.config_file.write_text(render(self._settings))
+
+    def option(self, group: str, name: str) -> str:
+        """What its file says."""
+        return self._settings[group][name]
+
+    @property
+    def processes(self) -> int:
+        """How many read its file: the API's arbiter has children that serve."""
+        return 1 + PROCESSES if self._program == "tavia-api" else 1
 
     @property
     def pid(self) -> int:

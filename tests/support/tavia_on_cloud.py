@@ -8,7 +8,7 @@ from __future__ import annotations
 import configparser
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,25 @@ class TaviaOnCloud:
             service.stop()
             for stopped in usual:
                 stopped.start()
+
+    @contextmanager
+    def topology(self, wanted: str) -> Iterator[None]:
+        """Load balancers that are made while the block runs have this one."""
+        services = [*self.controllers.named("tavia-api"), *self.controllers.named("tavia-worker")]
+        before = self.worker.option("controller_worker", "loadbalancer_topology")
+        self._reload(services, wanted)
+        try:
+            yield
+        finally:
+            self._reload(services, before)
+
+    def _reload(self, services: Sequence[Service], wanted: str) -> None:
+        for service in services:
+            before = _reloads(service)
+            service.configure({"controller_worker": {"loadbalancer_topology": wanted}})
+            service.hang_up()
+            after = before + service.processes
+            eventually(partial(lambda of, count: _reloads(of) >= count, service, after), f"{service.name} reloaded")
 
     # -- load balancers -------------------------------------------------------------------------------------------
 
@@ -187,6 +206,10 @@ class TaviaOnCloud:
                 with suppress(SDKException):
                     delete(thing)
             eventually(lambda kind=kind: kind != "server" or not self.ours()["server"], "servers are gone", 120)  # type: ignore[misc]
+
+
+def _reloads(service: Service) -> int:
+    return service.log.read_text().count("Configuration reloaded")
 
 
 def deployed_settings() -> Settings:

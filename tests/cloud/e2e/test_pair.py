@@ -16,18 +16,8 @@ LONGEST_OUTAGE = 15.0
 def test_the_vip_moves_to_the_other_host_when_the_masters_server_is_killed(
     tavia: TaviaOnCloud, server: TenantServer
 ) -> None:
-    worker = tavia.worker
-    worker.configure({"controller_worker": {"loadbalancer_topology": "ACTIVE_STANDBY"}})
-    api = tavia.controllers.named("tavia-api")[0]
-    api.configure({"controller_worker": {"loadbalancer_topology": "ACTIVE_STANDBY"}})
-    for service in (worker, api):
-        service.hang_up()
-    try:
+    with tavia.topology("ACTIVE_STANDBY"):
         pair = served.create(tavia, server, "pair", 8081, 8082)
-    finally:
-        for service in (worker, api):
-            service.configure({"controller_worker": {"loadbalancer_topology": "SINGLE"}})
-            service.hang_up()
     halves = pair.await_whole()
     compute = tavia.cloud.admin.compute
     hosts = {compute.get_server(amphora["compute_id"]).compute_host for amphora in halves}
