@@ -34,10 +34,10 @@ class Served:
     def await_active(self, seconds: float = BOOT_SECONDS) -> None:
         self.tavia.await_status(self.id, "ACTIVE", seconds)
 
-    def add_member(self, server: TenantServer, port: int) -> None:
-        """Returns when it serves."""
-        options = ("--address", server.address, "--protocol-port", str(port), "--wait")
-        subnet = ("--subnet-id", self.tavia.cloud.tenant_subnet.id)
+    def add_member(self, address: str, port: int, subnet_id: str | None = None) -> None:
+        """Returns when it is ACTIVE. Without a subnet it is on the VIP's."""
+        options = ("--address", address, "--protocol-port", str(port), "--wait")
+        subnet = ("--subnet-id", subnet_id or self.tavia.cloud.tenant_subnet.id)
         self.tavia.tenant.loadbalancer("member", "create", "--name", str(port), *options, *subnet, self.pool)
 
     def remove_member(self, port: int) -> None:
@@ -90,7 +90,7 @@ def create(tavia: TaviaOnCloud, server: TenantServer, name: str, *ports: int) ->
     monitor = ("--delay", "2", "--timeout", "2", "--max-retries", "1", "--max-retries-down", "2", "--type", "HTTP")
     run("healthmonitor", "create", *monitor, "--wait", served.pool)
     for port in ports:
-        served.add_member(server, port)
+        served.add_member(server.address, port)
     return served
 
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import yaml
 from instance import eventually
-from openstack_cloud import PUBLIC_NETWORK, TENANT_NETWORK, TINY_FLAVOR, TINY_IMAGE, OpenStackCloud
+from openstack_cloud import AMPHORA_FLAVOR, PUBLIC_NETWORK, TENANT_NETWORK, TINY_IMAGE, OpenStackCloud
 
 OPENSTACK = str(Path(sys.executable).parent / "openstack")
 COMMAND_SECONDS = 600.0
 SERVER_SECONDS = 240.0
 PUBLIC_PORT = 80
+SECOND_CIDR = "10.60.1.0/24"
 
 
 class Tenant:
@@ -85,14 +86,31 @@ class Tenant:
             made = mine.compute.create_server(
                 name=name,
                 image_id=mine.image.find_image(TINY_IMAGE, ignore_missing=False).id,
-                flavor_id=self.cloud.flavor(TINY_FLAVOR),
+                flavor_id=self.cloud.flavor(AMPHORA_FLAVOR),
                 networks=[{"port": port.id}],
             )
             cleanup.callback(self._delete_server, made.id)
             with self.floating_ip(port.id) as outside:
-                found = TenantServer(port.fixed_ips[0]["ip_address"], outside)
+                found = TenantServer(made.id, port.fixed_ips[0]["ip_address"], outside)
                 eventually(lambda: ask(outside), f"server {name} answers", SERVER_SECONDS)
                 yield found
+
+    @contextmanager
+    def second_network(self, name: str, server: TenantServer) -> Iterator[tuple[str, str]]:
+        """A network of the tenant's with a leg of the server: its subnet, and the address of the leg."""
+        mine, admin = self.cloud.connect("demo"), self.cloud.admin
+        with ExitStack() as cleanup:
+            network = mine.network.create_network(name=name)
+            cleanup.callback(admin.network.delete_network, network.id)
+            subnet = mine.network.create_subnet(
+                name=name, network_id=network.id, ip_version=4, cidr=SECOND_CIDR, gateway_ip=None
+            )
+            port = mine.network.create_port(name=name, network_id=network.id, port_security_enabled=False)
+            cleanup.callback(admin.network.delete_port, port.id)
+            mine.compute.create_server_interface(server.id, port_id=port.id)
+            address = port.fixed_ips[0]["ip_address"]
+            eventually(lambda: f"{address}/" in server.run("ip -o address"), f"the server has {address}")
+            yield subnet.id, address
 
     def _delete_server(self, server_id: str) -> None:
         compute = self.cloud.admin.compute
@@ -106,6 +124,7 @@ class Tenant:
 class TenantServer:
     """``address`` is on the tenant's network, ``outside`` reaches it from this machine."""
 
+    id: str
     address: str
     outside: str
 

@@ -43,12 +43,12 @@ def test_members_come_and_go_while_requests_flow_and_none_fails(web: tuple[Serve
     balancer, outside = web
     with asking(outside) as seen:
         for port in (8083, 8084):
-            balancer.add_member(server, port)
+            balancer.add_member(server.address, port)
             eventually(lambda wanted=str(port): wanted in seen.answers, f"{port} serves")  # type: ignore[misc]
         for port in (8081, 8083, 8084):
             balancer.remove_member(port)
         mark = len(seen.answers)
-        balancer.add_member(server, 8081)
+        balancer.add_member(server.address, 8081)
         eventually(lambda: "8081" in seen.since(mark), "8081 serves again")
     assert seen.failed == 0, f"{seen.failed} of {len(seen.answers)}"
     await_served(outside, "8081", "8082")
@@ -62,6 +62,23 @@ def test_a_member_that_answers_no_more_turns_error_and_back(web: tuple[Served, s
     await_served(outside, "8081")
     server.serve(8082)
     eventually(lambda: balancer.member_status(8082) == "ONLINE", "the member is ONLINE again")
+    await_served(outside, "8081", "8082")
+
+
+def test_a_member_on_another_network_is_reached_by_a_port_that_comes_and_goes_with_it(
+    tavia_of_the_session: TaviaOnCloud, web: tuple[Served, str], server: TenantServer
+) -> None:
+    tavia, (balancer, outside) = tavia_of_the_session, web
+    (amphora,) = balancer.await_whole()
+    with tavia.tenant.second_network("tavia-test-second", server) as (subnet, address), asking(outside) as seen:
+        balancer.add_member(address, 8083, subnet)
+        eventually(lambda: "8083" in seen.answers, "the member serves")
+        ports = list(tavia.cloud.admin.network.ports(device_id=amphora["compute_id"], fixed_ips=f"subnet_id={subnet}"))
+        assert len(ports) == 1, ports
+        balancer.remove_member(8083)
+        network = tavia.cloud.admin.network
+        eventually(lambda: is_gone(lambda: network.get_port(ports[0].id)), "its port is gone")
+    assert seen.failed == 0, f"{seen.failed} of {len(seen.answers)}"
     await_served(outside, "8081", "8082")
 
 
