@@ -55,8 +55,8 @@ class TaviaOnCloud:
 
     @property
     def worker(self) -> Service:
-        """The one that was started last."""
-        return self.controllers.named("tavia-worker")[-1]
+        """The usual one."""
+        return self.controllers.named("tavia-worker")[0]
 
     @contextmanager
     def another_worker(self, **groups: dict[str, str]) -> Iterator[Service]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,9 +29,9 @@ def image(cloud: OpenStackCloud, name: str, tag: str, min_ram: int = 0) -> Itera
 
 
 @contextmanager
-def flavor(cloud: OpenStackCloud, name: str, ram: int) -> Iterator[str]:
-    """One with so many MiB of memory, for the time of the block."""
-    made = cloud.admin.compute.create_flavor(name=name, ram=ram, disk=0, vcpus=1)
+def flavor(cloud: OpenStackCloud, name: str, disk: int) -> Iterator[str]:
+    """One with so many GiB of disk, for the time of the block: no quota is about them."""
+    made = cloud.admin.compute.create_flavor(name=name, ram=128, disk=disk, vcpus=1)
     try:
         yield made.id
     finally:
@@ -83,15 +84,21 @@ def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
 def test_of_two_images_with_the_tag_the_newest_is_taken_and_the_log_says_so(
     cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str
 ) -> None:
-    with image(cloud, unique, unique), image(cloud, unique, unique) as newest:
-        with booting.another_worker(controller_worker={"amp_image_tag": unique}) as worker:
-            made = booting.create("unhappy")
-            (server,) = eventually(lambda: booting.ours()["server"], "Nova has the server", SHOWN_SECONDS)
-            assert server.image["id"] == newest
-            warnings = [line for line in worker.log.read_text().splitlines() if " WARNING " in line and unique in line]
-            assert len(warnings) == 1, warnings
-            assert f"2 images have the tag {unique}; the newest, {newest}, is taken" in warnings[0]
-        booting.delete(made["id"])
+    with image(cloud, unique, unique):
+        time.sleep(1.1)  # Glance tells by the second which is newer
+        with image(cloud, unique, unique) as newest:
+            _newest_is_taken(booting, unique, newest)
+
+
+def _newest_is_taken(booting: TaviaOnCloud, unique: str, newest: str) -> None:
+    with booting.another_worker(controller_worker={"amp_image_tag": unique}) as worker:
+        made = booting.create("unhappy")
+        (server,) = eventually(lambda: booting.ours()["server"], "Nova has the server", SHOWN_SECONDS)
+        assert server.image["id"] == newest
+        warnings = [line for line in worker.log.read_text().splitlines() if " WARNING " in line and unique in line]
+        assert len(warnings) == 1, warnings
+        assert f"2 images have the tag {unique}; the newest, {newest}, is taken" in warnings[0]
+    booting.delete(made["id"])
 
 
 def test_the_flavor_does_not_exist(booting: TaviaOnCloud, unique: str) -> None:
@@ -100,7 +107,7 @@ def test_the_flavor_does_not_exist(booting: TaviaOnCloud, unique: str) -> None:
 
 
 def test_the_flavor_is_larger_than_every_host(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
-    with flavor(cloud, unique, ram=1 << 20) as too_big:
+    with flavor(cloud, unique, disk=1_000_000) as too_big:
         expected = Expected("boot", "no-valid-host", "No valid host was found")
         check(booting, expected, controller_worker={"amp_flavor_id": too_big})
 
