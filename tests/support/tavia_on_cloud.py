@@ -219,17 +219,19 @@ def deployed_settings() -> Settings:
     return {section: dict(parser[section]) for section in parser.sections()}
 
 
-def settings_of(cloud: OpenStackCloud, region_name: str, certificates: Path, image_tag: str) -> Settings:
+def settings_of(
+    cloud: OpenStackCloud, region_name: str, certificates: Path, image_tag: str, connection: str
+) -> Settings:
     """The sample octavia.conf with this cloud's values."""
     login = {"auth_type": "password", **cloud.settings("octavia")["auth"]}
-    cloud_api = {"region_name": region_name, "endpoint_type": "internalURL"}
     ours: Settings = {
+        "database": {"connection": connection},
         "api_settings": {"auth_strategy": "keystone", "bind_host": ADDRESS},
         "keystone_authtoken": {**login, "www_authenticate_uri": login["auth_url"]},
         "service_auth": login,
-        "nova": {**cloud_api, "enable_anti_affinity": "true"},
-        "neutron": cloud_api,
-        "glance": cloud_api,
+        "nova": {"region_name": region_name, "anti_affinity_policy": "anti-affinity"},
+        "neutron": {"region_name": region_name},
+        "glance": {"region_name": region_name},
         "certificates": {
             "ca_certificate": str(certificates / pki.SERVER_CA),
             "ca_private_key": str(certificates / pki.SERVER_CA_KEY),
@@ -239,7 +241,7 @@ def settings_of(cloud: OpenStackCloud, region_name: str, certificates: Path, ima
             "server_ca": str(certificates / pki.SERVER_CA),
         },
         "controller_worker": {
-            "amphora_driver": "amphora_haproxy_rest_driver",
+            "amphora_driver": "amphora_haproxy_rest_driver",  # the defaults: Controllers has noop ones
             "compute_driver": "compute_nova_driver",
             "network_driver": "allowed_address_pairs_driver",
             "image_driver": "image_glance_driver",
@@ -254,12 +256,16 @@ def settings_of(cloud: OpenStackCloud, region_name: str, certificates: Path, ima
             "bind_ip": cloud.leg_address,
             "bind_port": HEARTBEAT_PORT,
             "controller_ip_port_list": f"{cloud.leg_address}:{HEARTBEAT_PORT}",
+            "heartbeat_key": secrets.token_urlsafe(32),
             "heartbeat_interval": "2",
             "heartbeat_timeout": "15",
             "failover_grace": "5",
         },
     }
-    return merged(deployed_settings(), ours)
+    filled_in = merged(deployed_settings(), ours)
+    blank = [(group, name) for group, options in filled_in.items() for name in options if "%" in options[name]]
+    assert not blank, f"left to fill in: {blank}"
+    return filled_in
 
 
 @contextmanager
@@ -284,7 +290,7 @@ def tavia_on_cloud(
         like = cloud.settings().get("region_name", "RegionOne")
         made = stack.enter_context(region(name, cloud.admin, like))
         tenant = Tenant(cloud, name, directory)
-        configured = merged(settings_of(cloud, name, certificates, image_tag), settings or {})
+        configured = merged(settings_of(cloud, name, certificates, image_tag, connection), settings or {})
         running = stack.enter_context(
             controllers(
                 directory,
