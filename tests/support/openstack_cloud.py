@@ -61,7 +61,7 @@ class OpenStackCloud:
         if who not in self._connections:
             config = OpenStackConfig(config_files=[str(self.clouds_file)], load_envvars=False)
             # Keystone under uwsgi closes connections when it likes, also as a request is on its way.
-            self._connections[who] = Connection(config=config.get_one(self.cloud(who), connect_retries=3))
+            self._connections[who] = Connection(config=config.get_one(self.cloud(who), connect_retries=6))
         return self._connections[who]
 
     @property

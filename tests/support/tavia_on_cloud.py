@@ -30,6 +30,8 @@ from tavia.store.database import Database
 HEARTBEAT_PORT = "5555"
 """The one that the cloud's security groups let through, so one Tavia at a time."""
 GONE_SECONDS = 180.0
+NOVA_SECONDS = 120.0
+"""For Nova to remove what it was told to: it says yes at once, and finishes a boot under way first."""
 BOOT_SECONDS = 420.0
 """For an amphora that an emulated processor boots beside another one."""
 
@@ -186,7 +188,7 @@ class TaviaOnCloud:
             with suppress(Exception):  # what it could not delete is found below
                 self.delete(row["id"])
         left: list[str] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + NOVA_SECONDS
         while (left := self.left()) and time.monotonic() < deadline:  # Nova answers before a server is gone
             time.sleep(1)
         if left:

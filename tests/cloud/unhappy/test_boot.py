@@ -50,6 +50,8 @@ def service_project(cloud: OpenStackCloud, name: str) -> Iterator[dict[str, str]
             identity.assign_project_role_to_user(project, user, identity.find_role(role, ignore_missing=False))
         yield {**login, "auth_type": "password", "project_name": name}
     finally:
+        for group in cloud.admin.network.security_groups(project_id=project.id):  # Neutron gives each a default one
+            cloud.admin.network.delete_security_group(group)
         identity.delete_project(project)
 
 
