@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from amphora_image import uploaded
 from mariadb import MariaDb
 from openstack_cloud import TINY_IMAGE, NoCloud, OpenStackCloud, find_cloud
 from rabbitmq import RabbitMQ
@@ -32,9 +33,16 @@ def tiny_tag(cloud: OpenStackCloud) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def amphora_tag(cloud: OpenStackCloud) -> Iterator[str]:
+    """The tag of the image that ``make image`` built."""
+    with uploaded(cloud) as tag:
+        yield tag
+
+
+@pytest.fixture(scope="session")
 def tavia_of_the_session(
     cloud: OpenStackCloud,
-    tiny_tag: str,
+    amphora_tag: str,
     mariadb: MariaDb,
     rabbitmq_of_the_session: RabbitMQ,
     tmp_path_factory: pytest.TempPathFactory,
@@ -42,7 +50,7 @@ def tavia_of_the_session(
     rabbitmq_of_the_session.heal()
     directory = tmp_path_factory.mktemp("tavia")
     with tavia_on_cloud(
-        cloud, directory, mariadb.create_database(), tiny_tag, transport_url=rabbitmq_of_the_session.url
+        cloud, directory, mariadb.create_database(), amphora_tag, transport_url=rabbitmq_of_the_session.url
     ) as tavia:
         yield tavia
 

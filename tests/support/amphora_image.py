@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from openstack_cloud import CHECKOUT, OpenStackCloud
 
 IMAGE = Path(os.environ.get("TAVIA_TEST_IMAGE", CHECKOUT / ".tavia" / "image"))
-"""The folder with kernel, initrd and root disk."""
+UPLOAD = CHECKOUT / "deploy" / "image" / "upload.py"
 
 
 @contextmanager
 def uploaded(cloud: OpenStackCloud) -> Iterator[str]:
-    """The tag of the image, which is gone afterwards."""
+    """The tag of the image, with kernel and initrd apart, as the test cloud wants it; all is gone afterwards."""
     tag = f"tavia-test-{secrets.token_hex(4)}"
-    with ExitStack() as cleanup:
-
-        def upload(file: str, kind: str, **properties: Any) -> Any:
-            made = cloud.admin.create_image(
-                f"{tag}-{file}",
-                filename=str(IMAGE / file),
-                container_format=kind if kind in ("aki", "ari") else "bare",
-                disk_format=kind,
-                wait=True,
-                timeout=600,
-                validate_checksum=False,
-                **properties,
-            )
-            cleanup.callback(cloud.admin.image.delete_image, made.id)
-            return made
-
-        kernel, initrd = upload("vmlinuz", "aki"), upload("initrd", "ari")
-        command_line = (IMAGE / "cmdline").read_text().strip()
-        boots = {"kernel_id": kernel.id, "ramdisk_id": initrd.id, "os_command_line": command_line}
-        upload("root.qcow2", "qcow2", tags=[tag], meta={**boots, "hw_rng_model": "virtio"})
+    environment = {**os.environ, "OS_CLIENT_CONFIG_FILE": str(cloud.clouds_file), "OS_CLOUD": cloud.cloud("octavia")}
+    apart = ("--kernel",) if cloud.directory is not None else ()
+    try:
+        subprocess.run(
+            [sys.executable, str(UPLOAD), str(IMAGE), *apart, "--tag", tag, "--name", tag], env=environment, check=True
+        )
         yield tag
+    finally:
+        glance = cloud.admin.image
+        for image in glance.images():
+            if image.name.startswith(tag):
+                glance.delete_image(image.id)
