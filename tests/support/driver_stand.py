@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +93,24 @@ class Stand:
             network.delete_qos_policy(policy)
         for image in self.admin.image.images(owner=self.project_id):
             self.admin.image.delete_image(image)
+
+
+@contextmanager
+def stopped(service: str, command: str, *, node: str = "cl-node") -> Iterator[None]:
+    """A service of the test cloud, stopped for a while on one of its nodes; ``command`` starts it again."""
+
+    def svc(*words: str) -> None:
+        suffix = node.removeprefix("cl-node")
+        environment = ["env", f"CL_SUFFIX=-node{suffix}"] if suffix else []
+        subprocess.run(
+            [DIRECTORY / "cl-exec", "-n", node, *environment, "svc", *words], check=True, stdout=subprocess.DEVNULL
+        )
+
+    svc("stop", service)
+    try:
+        yield
+    finally:
+        svc("start", service, *command.split())
 
 
 def until(happened: Callable[[], object], seconds: float, what: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from driver_stand import DIRECTORY, Stand, until
+from driver_stand import Stand, stopped, until
 
 from tavia.cloud.openstack.connection import LONGEST_CALL
 from tavia.cloud.protocols import Cloud, Port
@@ -126,9 +125,6 @@ def test_neutron_may_log_in_as_somebody_else(stand: Stand, tmp_path: Path) -> No
 def test_neutron_that_was_stopped_is_down_and_used_again_when_it_is_back(
     stand: Stand, cloud: Cloud, make_port: Callable[..., Port]
 ) -> None:
-    def svc(*words: str) -> None:
-        subprocess.run([DIRECTORY / "cl-exec", "svc", *words], check=True, stdout=subprocess.DEVNULL)
-
     def answers() -> bool:
         try:
             return bool(cloud.networking.networks())
@@ -136,11 +132,10 @@ def test_neutron_that_was_stopped_is_down_and_used_again_when_it_is_back(
             return False
 
     port = make_port()
-    svc("stop", "neutron-server")
     try:
-        down = failure(lambda: cloud.networking.port(port.id))
+        with stopped("neutron-server", NEUTRON_SERVER):
+            down = failure(lambda: cloud.networking.port(port.id))
     finally:
-        svc("start", "neutron-server", *NEUTRON_SERVER.split())
         until(answers, 90, "Neutron answers again")
     assert (down.seam, down.code, down.permanent) == ("boot", "neutron-down", False)
     assert cloud.networking.port(port.id) == port

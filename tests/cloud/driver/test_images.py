@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,7 @@ Upload = Callable[[str], str]
 @pytest.fixture
 def upload(stand: Stand, cloud: Cloud) -> Upload:
     def make(tag: str) -> str:
+        time.sleep(1.1)  # Glance tells images apart by the second
         image = stand.admin.create_image(
             f"driver-{tag}",
             data=b"no system",

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from driver_stand import Stand, booted, spec, until
+from driver_stand import Stand, booted, spec, stopped, until
 
 from tavia.cloud.openstack.connection import LONGEST_CALL
 from tavia.cloud.openstack.userdata import user_data
 from tavia.cloud.protocols import Cloud, NotFound, Port, SecurityRule, ServerStatus
 from tavia.model.seams import SeamError
 
+NOVA_COMPUTE = "nova-compute --config-file /etc/nova/nova-cpu.conf"
 NOBODY = "11111111-2222-4333-8444-555555555555"
 
 Make = Callable[..., Port]
@@ -95,6 +96,24 @@ def _taken_out(stand: Stand, host: str, how: str) -> Iterator[None]:
     finally:
         compute.enable_service(service)
         compute.update_service_forced_down(service, forced=False)
+
+
+def test_a_server_on_a_host_that_is_silent_is_not_proven_off(stand: Stand, cloud: Cloud, make_port: Make) -> None:
+    compute = cloud.compute
+    node = max(service.host for service in stand.admin.compute.services(binary="nova-compute"))
+    server_id = compute.boot(spec(stand, [make_port().id], availability_zone=f"nova:{node}"))
+    assert booted(cloud, server_id).status is ServerStatus.ACTIVE
+    with stopped("nova-compute", NOVA_COMPUTE, node=node):
+        until(lambda: _idle(cloud, server_id) is ServerStatus.UNKNOWN, 120, "Nova misses the host")
+        began = time.monotonic()
+        with pytest.raises(SeamError) as refused:
+            compute.power_off(server_id)
+        assert time.monotonic() - began < 5
+    assert (refused.value.seam, refused.value.code, refused.value.permanent) == ("boot", "server-not-off", False)
+    assert "openstack compute service set --down" in refused.value.message
+    until(lambda: _idle(cloud, server_id) is ServerStatus.ACTIVE, 90, "Nova hears of the host again")
+    compute.power_off(server_id)
+    assert _idle(cloud, server_id) is ServerStatus.OFF
 
 
 def test_a_port_that_another_server_has_is_refused(stand: Stand, cloud: Cloud, make_port: Make) -> None:

@@ -38,15 +38,18 @@ def test_the_same_values_have_the_same_hash_however_they_are_written(tmp_path: P
         ("[database]\nconnection = mysql+pymysql://u:other@h/d", "database"),
         ("[keystone_authtoken]\nmemcached_servers = 192.0.2.1:11211", "keystone_authtoken"),
         ("[keepalived_vrrp]\nvrrp_advert_int = 2", "keepalived_vrrp"),
+        ("[nova]\nenable_anti_affinity = true", "nova"),
+        ("[glance]\nregion_name = Two", "glance"),
     ],
 )
 def test_a_difference_shows_in_its_group_and_in_no_other(tmp_path: Path, text: str, group: str) -> None:
     assert differing(hashes(tmp_path), hashes(tmp_path, text)) == {group}
 
 
-def test_another_password_of_the_services_user_shows(tmp_path: Path) -> None:
-    plugin = "[keystone_authtoken]\nauth_type = password\nauth_url = http://k:5000\nusername = octavia\npassword = "
-    assert differing(hashes(tmp_path, f"{plugin}one"), hashes(tmp_path, f"{plugin}two")) == {"keystone_authtoken"}
+@pytest.mark.parametrize("group", ["keystone_authtoken", "service_auth", "neutron"])
+def test_another_password_of_the_services_user_shows(tmp_path: Path, group: str) -> None:
+    plugin = f"[{group}]\nauth_type = password\nauth_url = http://k:5000\nusername = octavia\npassword = "
+    assert differing(hashes(tmp_path, f"{plugin}one"), hashes(tmp_path, f"{plugin}two")) == {group}
 
 
 def test_another_heartbeat_key_shows(tmp_path: Path) -> None:
@@ -63,6 +66,7 @@ def test_another_heartbeat_key_shows(tmp_path: Path) -> None:
         "[haproxy_amphora]\nclient_cert = /elsewhere/client.pem\nserver_ca = /elsewhere/ca.pem",
         "[tavia]\nstate_dir = /elsewhere\nworker_metrics_port = 9100",
         "[keystone_authtoken]\ncafile = /elsewhere/ca.pem",
+        "[service_auth]\ncafile = /elsewhere/ca.pem\n[nova]\nca_certificates_file = /elsewhere/ca.pem",
     ],
 )
 def test_what_is_a_nodes_own_does_not_show(tmp_path: Path, text: str) -> None:
