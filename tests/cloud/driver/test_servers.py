@@ -13,7 +13,7 @@ from driver_stand import Stand, booted, spec, stopped, until
 
 from tavia.cloud.openstack.connection import LONGEST_CALL
 from tavia.cloud.openstack.userdata import user_data
-from tavia.cloud.protocols import Cloud, NotFound, Port, SecurityRule, ServerStatus
+from tavia.cloud.protocols import Cloud, NotFound, Port, SecurityRule, ServerStatus, Volume
 from tavia.model.seams import SeamError
 
 NOVA_COMPUTE = "nova-compute --config-file /etc/nova/nova-cpu.conf"
@@ -193,6 +193,15 @@ def test_a_flavor_that_fits_on_no_host_shows_as_the_servers_fault(stand: Stand, 
         cloud.compute.power_off(server_id)  # it never ran
     finally:
         stand.admin.compute.delete_flavor(flavor)
+
+
+def test_a_volume_is_asked_of_cinder_by_nova(stand: Stand, cloud: Cloud, make_port: Make) -> None:
+    """This cloud has no Cinder, so all that shows is that Nova takes the request and says whom it lacks."""
+    volume = Volume(size=2)
+    server = booted(cloud, cloud.compute.boot(spec(stand, [make_port().id], volume=volume)))
+    assert (server.status, server.fault_code, server.image_id) == (ServerStatus.ERROR, "volume-failed", None)
+    assert server.fault is not None
+    assert "volumev3" in server.fault
 
 
 def test_files_that_are_too_large_are_refused_before_nova_sees_them(stand: Stand, cloud: Cloud) -> None:
