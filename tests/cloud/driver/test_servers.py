@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from driver_stand import Stand, booted, spec, stopped, until
 
+from tavia.cloud.openstack import compute
 from tavia.cloud.openstack.connection import LONGEST_CALL
 from tavia.cloud.openstack.userdata import user_data
 from tavia.cloud.protocols import Cloud, NotFound, Port, SecurityRule, ServerStatus, Volume
@@ -23,14 +24,14 @@ Make = Callable[..., Port]
 
 
 def test_the_life_of_a_server(stand: Stand, cloud: Cloud, make_port: Make) -> None:
-    compute, networking = cloud.compute, cloud.networking
+    nova, networking = cloud.compute, cloud.networking
     group = networking.ensure_security_group("g", stand.tags, frozenset({SecurityRule(protocol="tcp", port=80)}))
     network_id, subnet_id = stand.management
     mgmt = make_port(network_id=network_id, fixed_ips=[(subnet_id, None)], security_group_ids=[group])
     more = make_port()
-    server_id = compute.boot(spec(stand, [mgmt.id], availability_zone="nova"))
-    assert [server.id for server in compute.servers(stand.tags)] == [server_id]
-    assert compute.servers(stand.tags | {"tavia-amphora=another"}) == []
+    server_id = nova.boot(spec(stand, [mgmt.id], availability_zone="nova"))
+    assert [server.id for server in nova.servers(stand.tags)] == [server_id]
+    assert nova.servers(stand.tags | {"tavia-amphora=another"}) == []
 
     server = booted(cloud, server_id)
     assert (server.status, server.fault, server.fault_code) == (ServerStatus.ACTIVE, None, None)
@@ -41,39 +42,39 @@ def test_the_life_of_a_server(stand: Stand, cloud: Cloud, make_port: Make) -> No
     assert stand.admin.compute.get_server(server_id).has_config_drive
 
     for _ in range(2):
-        compute.attach_port(server_id, more.id)
+        nova.attach_port(server_id, more.id)
         assert networking.port(more.id).device_id == server_id
     for _ in range(2):
-        compute.detach_port(server_id, more.id)
+        nova.detach_port(server_id, more.id)
         assert networking.port(more.id).device_id == ""
     with pytest.raises(NotFound):
-        compute.attach_port(server_id, NOBODY)
+        nova.attach_port(server_id, NOBODY)
 
     for _ in range(2):
-        compute.power_off(server_id)
-        off = compute.server(server_id)
+        nova.power_off(server_id)
+        off = nova.server(server_id)
         assert off is not None
         assert (off.status, off.busy) == (ServerStatus.OFF, False)
-    compute.power_on(server_id)
+    nova.power_on(server_id)
     until(lambda: _idle(cloud, server_id) is ServerStatus.ACTIVE, 60, "it runs again")
 
     host = stand.admin.compute.get_server(server_id).compute_host
     with _taken_out(stand, host, "disabled"):
-        held = compute.server(server_id)
+        held = nova.server(server_id)
         assert held is not None
         assert (held.status, held.busy) == (ServerStatus.ACTIVE, True)
     with _taken_out(stand, host, "forced down"):
-        lost = compute.server(server_id)
+        lost = nova.server(server_id)
         assert lost is not None
         assert (lost.status, lost.busy) == (ServerStatus.UNKNOWN, False)
-        compute.power_off(server_id)  # only a host that is surely off may be forced down: that is the proof
+        nova.power_off(server_id)  # only a host that is surely off may be forced down: that is the proof
 
     for _ in range(2):
-        compute.delete(server_id)
-    until(lambda: compute.server(server_id) is None, 60, "it is gone")
-    assert compute.servers(stand.tags) == []
-    compute.detach_port(server_id, mgmt.id)
-    compute.power_off(server_id)
+        nova.delete(server_id)
+    until(lambda: nova.server(server_id) is None, 60, "it is gone")
+    assert nova.servers(stand.tags) == []
+    nova.detach_port(server_id, mgmt.id)
+    nova.power_off(server_id)
     assert networking.port(mgmt.id).device_id == ""
 
 
@@ -99,20 +100,19 @@ def _taken_out(stand: Stand, host: str, how: str) -> Iterator[None]:
 
 
 def test_a_server_on_a_host_that_is_silent_is_not_proven_off(stand: Stand, cloud: Cloud, make_port: Make) -> None:
-    compute = cloud.compute
     node = max(service.host for service in stand.admin.compute.services(binary="nova-compute"))
-    server_id = compute.boot(spec(stand, [make_port().id], availability_zone=f"nova:{node}"))
+    server_id = cloud.compute.boot(spec(stand, [make_port().id], availability_zone=f"nova:{node}"))
     assert booted(cloud, server_id).status is ServerStatus.ACTIVE
     with stopped("nova-compute", NOVA_COMPUTE, node=node):
         until(lambda: _idle(cloud, server_id) is ServerStatus.UNKNOWN, 120, "Nova misses the host")
         began = time.monotonic()
         with pytest.raises(SeamError) as refused:
-            compute.power_off(server_id)
+            cloud.compute.power_off(server_id)
         assert time.monotonic() - began < 5
     assert (refused.value.seam, refused.value.code, refused.value.permanent) == ("boot", "server-not-off", False)
     assert "openstack compute service set --down" in refused.value.message
     until(lambda: _idle(cloud, server_id) is ServerStatus.ACTIVE, 90, "Nova hears of the host again")
-    compute.power_off(server_id)
+    cloud.compute.power_off(server_id)
     assert _idle(cloud, server_id) is ServerStatus.OFF
 
 
@@ -137,6 +137,21 @@ def test_a_server_group_keeps_servers_apart(stand: Stand, cloud: Cloud, make_por
     for _ in range(2):
         cloud.compute.delete_server_group("lb-1")
     assert [g for g in stand.admin.compute.server_groups(all_projects=True) if g.id == group] == []
+
+
+def test_a_server_group_is_found_among_many(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute, "PAGE", 1)
+    groups = {name: cloud.compute.ensure_server_group(name, "soft-anti-affinity") for name in ("one", "two", "three")}
+    assert len(set(groups.values())) == 3
+    for name, group in groups.items():
+        assert cloud.compute.ensure_server_group(name, "soft-anti-affinity") == group
+
+
+def test_the_quota_of_server_groups_is_named(stand: Stand, cloud: Cloud) -> None:
+    with stand.quota("compute", server_groups=0), pytest.raises(SeamError) as refused:
+        cloud.compute.ensure_server_group("lb-1", "anti-affinity")
+    assert (refused.value.code, refused.value.permanent) == ("server-group-quota", True)
+    assert "openstack quota set --server-groups" in refused.value.message
 
 
 @pytest.mark.parametrize(

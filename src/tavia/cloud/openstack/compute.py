@@ -15,6 +15,8 @@ from tavia.cloud.openstack.userdata import user_data
 from tavia.cloud.protocols import NotFound, Server, ServerSpec, ServerStatus
 from tavia.model.seams import Seam, SeamError
 
+PAGE = 1000
+"""Server groups to a request. Nova may give fewer."""
 POLL = 0.5
 RESERVE = 5.0
 """Seconds of a call in which it looks no more whether what it asked for has happened."""
@@ -237,8 +239,20 @@ def _plugged(nova: Any, server_id: str) -> set[str]:
 
 
 def _groups(nova: Any, name: str) -> list[str]:
-    """Ids of the server groups with the name, in a fixed order."""
-    return sorted(group.id for group in nova.server_groups() if group.name == name)
+    """Ids of the server groups with the name, in a fixed order. openstacksdk would stop after Nova's first page."""
+    found: list[str] = []
+    offset = 0
+    while page := _groups_from(nova, offset):
+        found += [group["id"] for group in page if group["name"] == name]
+        offset += len(page)
+    return sorted(found)
+
+
+def _groups_from(nova: Any, offset: int) -> list[dict[str, Any]]:
+    answer = nova.get("/os-server-groups", params={"limit": PAGE, "offset": offset})
+    exceptions.raise_from_response(answer)
+    page: list[dict[str, Any]] = answer.json()["server_groups"]
+    return page
 
 
 def _until(happened: Callable[[], bool]) -> bool:

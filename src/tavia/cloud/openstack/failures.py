@@ -68,6 +68,14 @@ MEANINGS = (
     ),
     Meaning("network-quota", "OverQuota", "raise that quota of the project that owns it", True),
     Meaning(
+        "server-group-quota",
+        r"too many server groups|Quota exceeded for .*\bserver_groups\b",
+        "raise the quota of the project that amphorae are in, a group for each ACTIVE_STANDBY load balancer: "
+        "openstack quota set --server-groups",
+        True,
+        "nova",
+    ),
+    Meaning(
         "compute-quota",
         r"Quota exceeded|Maximum number of \w+ exceeded|quota.*exceed",
         "raise the quota of the project that amphorae are in: openstack quota set --instances --cores --ram",
