@@ -73,12 +73,12 @@ class Member:
     ``/slow`` is answered by half, the rest follows when ``finish`` is set. While ``healthy`` is false all is 503.
     """
 
-    def __init__(self, name: str, namespace: str) -> None:
+    def __init__(self, name: str, namespace: str, address: str = MEMBERS_ADDRESS) -> None:
         self.name = name
         self.healthy = True
         self.finish = threading.Event()
         self.slow_requests = 0
-        self._server = within(namespace, lambda: Listening((MEMBERS_ADDRESS, 0), self._handler()))
+        self._server = within(namespace, lambda: Listening((address, 0), self._handler()))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property

@@ -143,7 +143,7 @@ class FakeAgent:
     def _reach(self) -> None:
         servers = self.world.compute.servers(frozenset({f"tavia-amphora={self.amphora.id}"}))
         is_on = any(s.status is ServerStatus.ACTIVE for s in servers)
-        if not is_on or self.amphora.id in self.world.cut_off:
+        if not is_on or self.world.cut_off & {self.amphora.id, "*"}:
             raise Unreachable("agent-connect-refused", f"no agent at {self.amphora.lb_network_ip}")
 
     def _macs(self) -> set[str]:
