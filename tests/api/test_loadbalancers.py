@@ -19,11 +19,17 @@ NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
 SUBNET_V6 = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d06"
 SMALL_SUBNET = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d30"
 PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d99"
+ELSEWHERE = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d55"
+POLICY = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d66"
 NOWHERE = "7f0a2c6e-7a7c-4f8f-9d67-0d4f2b9c1a11"
 
 
 class OneNetwork(NoopCloud):
     """One network with three subnets, the smallest of which is full; it remembers its ports and refuses as Neutron."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owners: list[tuple[str, bool]] = []
 
     SUBNETS = {SUBNET_V6: "2001:db8::/64", SMALL_SUBNET: "10.0.0.0/30", SUBNET: "10.0.1.0/24"}
 
@@ -33,6 +39,8 @@ class OneNetwork(NoopCloud):
         return Network(id=NETWORK, name="net", mtu=1500, subnet_ids=tuple(self.SUBNETS))
 
     def subnet(self, subnet_id: str) -> Subnet:
+        if subnet_id == ELSEWHERE:
+            return Subnet(id=subnet_id, name="subnet", network_id=NOWHERE, cidr="10.0.9.0/24")
         if subnet_id not in self.SUBNETS:
             raise NotFound("subnet", subnet_id)
         return Subnet(id=subnet_id, name="subnet", network_id=NETWORK, cidr=self.SUBNETS[subnet_id])
@@ -44,7 +52,11 @@ class OneNetwork(NoopCloud):
         return Port(id=PORT, name="mine", network_id=NETWORK, mac_address="02:00:00:00:00:01", fixed_ips=fixed)
 
     def create_port(self, **wanted: Any) -> Port:
-        ((subnet_id, address),) = wanted["fixed_ips"]
+        self.owners.append((wanted["project_id"], wanted["is_vip"]))
+        fixed_ips = [self._fixed_ip(*each) for each in wanted["fixed_ips"]]
+        return super().create_port(**(wanted | {"fixed_ips": fixed_ips}))
+
+    def _fixed_ip(self, subnet_id: str, address: str | None) -> tuple[str, str]:
         subnet = ipaddress.ip_network(self.SUBNETS[subnet_id])
         if subnet_id == SMALL_SUBNET:
             raise AddressRefused("subnet-full", "full")
@@ -52,7 +64,10 @@ class OneNetwork(NoopCloud):
             raise AddressRefused("address-outside-subnet", "outside")
         if any(ip.ip_address == address for port in self.all_ports() for ip in port.fixed_ips):
             raise AddressRefused("address-in-use", "in use")
-        return super().create_port(**(wanted | {"fixed_ips": [(subnet_id, address or str(subnet[10]))]}))
+        return subnet_id, address or str(subnet[10])
+
+    def qos_policy_exists(self, policy_id: str) -> bool:
+        return policy_id == POLICY
 
     def all_ports(self) -> list[Port]:
         return self.ports(frozenset())
@@ -92,9 +107,7 @@ def test_answers_have_every_attribute_that_clients_know(api: Api) -> None:
     [
         ("flavor_id", NOWHERE),
         ("availability_zone", "az1"),
-        ("vip_qos_policy_id", NOWHERE),
         ("vip_sg_ids", [NOWHERE]),
-        ("additional_vips", [{"subnet_id": NOWHERE}]),
     ],
 )
 def test_what_has_no_effect_yet_is_refused_by_name_and_its_neutral_value_is_taken(
@@ -139,6 +152,60 @@ def test_a_vip_that_cannot_be_is_told_at_once_and_leaves_nothing(
     assert gist in told[1]
     assert picky.get("/loadbalancers")["loadbalancers"] == []
     assert networking.all_ports() == []
+
+
+def test_the_vip_port_belongs_to_the_project_and_only_holds_addresses(picky: Api, networking: OneNetwork) -> None:
+    picky.loadbalancer(project_id="tenant")
+    assert networking.owners == [("tenant", True)]
+
+
+def test_additional_vips_are_on_the_same_port_and_shown_with_their_addresses(
+    picky: Api, networking: OneNetwork
+) -> None:
+    created = picky.loadbalancer(vip_address="10.0.1.5", additional_vips=[{"subnet_id": SUBNET_V6}])
+    assert created["additional_vips"] == [{"subnet_id": SUBNET_V6, "ip_address": "2001:db8::a"}]
+    (port,) = networking.all_ports()
+    assert [fixed.ip_address for fixed in port.fixed_ips] == ["10.0.1.5", "2001:db8::a"]
+    assert picky.get(f"/loadbalancers/{created['id']}")["loadbalancer"]["additional_vips"] == created["additional_vips"]
+
+
+@pytest.mark.parametrize(
+    ("additional", "status", "gist"),
+    [
+        ([{"subnet_id": SUBNET}], 400, "Only one IP can be bound per subnet"),
+        ([{"subnet_id": SUBNET_V6}, {"subnet_id": SUBNET_V6}], 400, "Only one IP can be bound per subnet"),
+        ([{"subnet_id": ELSEWHERE}], 400, "must belong to the same network"),
+        ([{"subnet_id": NOWHERE}], 400, f"Subnet {NOWHERE} not found."),
+        ([{"subnet_id": SUBNET_V6, "ip_address": "10.0.1.9"}], 400, "10.0.1.9 is not an address of subnet"),
+        ([{"subnet_id": SMALL_SUBNET}], 409, "full"),
+        ([{"ip_address": "10.0.1.9"}], 400, "Mandatory field missing"),
+        ([{"subnet_id": SUBNET_V6, "port": 1}], 400, "Unknown attribute"),
+    ],
+)
+def test_additional_vips_that_cannot_be_are_told_at_once_and_leave_nothing(
+    picky: Api, networking: OneNetwork, additional: list[dict[str, Any]], status: int, gist: str
+) -> None:
+    body = {"loadbalancer": {"vip_subnet_id": SUBNET, "additional_vips": additional}}
+    told = picky.refusal("POST", "/loadbalancers", body)
+    assert told[0] == status
+    assert gist in told[1]
+    assert networking.all_ports() == []
+
+
+def test_a_port_that_is_brought_along_must_have_the_additional_vips_too(picky: Api) -> None:
+    body = {"loadbalancer": {"vip_port_id": PORT, "additional_vips": [{"subnet_id": SUBNET_V6}]}}
+    assert "has no such address" in picky.refusal("POST", "/loadbalancers", body)[1]
+
+
+def test_a_qos_policy_must_exist_and_can_be_changed_and_taken_away(picky: Api) -> None:
+    refusal = (400, f"QoS policy {NOWHERE} not found.")
+    body = {"loadbalancer": {"vip_subnet_id": SUBNET, "vip_qos_policy_id": NOWHERE}}
+    assert picky.refusal("POST", "/loadbalancers", body) == refusal
+    created = picky.loadbalancer(vip_qos_policy_id=POLICY)
+    path = f"/loadbalancers/{created['id']}"
+    assert created["vip_qos_policy_id"] == POLICY
+    assert picky.refusal("PUT", path, {"loadbalancer": {"vip_qos_policy_id": NOWHERE}}) == refusal
+    assert picky.put("loadbalancer", path, vip_qos_policy_id=None)["vip_qos_policy_id"] is None
 
 
 def test_a_taken_vip_address_is_409(picky: Api) -> None:

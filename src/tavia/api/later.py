@@ -22,9 +22,7 @@ _List = Annotated[list[Any], In("R C U N")]
 class _LoadBalancer:
     """These are declared in the model, and nothing acts on them yet."""
 
-    vip_qos_policy_id: Annotated[str | None, In("R C U")] = None
     vip_sg_ids: Annotated[list[str], In("R C U")] = field(default_factory=list)
-    additional_vips: Annotated[list[Any], In("R C")] = field(default_factory=list)
     flavor_id: Annotated[str | None, In("R C")] = None
     availability_zone: Annotated[str | None, In("R C")] = None
 

@@ -19,6 +19,13 @@ _PERSISTENCE: dict[str, Any] = {
     "persistence_timeout": Annotated[int, Interval(ge=0, le=LARGEST_INT)],
     "persistence_granularity": Annotated[str, format_check("ip")],
 }
+_AdditionalVip = closed_dict(
+    "AdditionalVip",
+    {
+        "subnet_id": Required[Annotated[str, format_check(UUID.name)]],
+        "ip_address": Annotated[str, format_check("ip")],
+    },
+)
 _PersistencePost = closed_dict("SessionPersistencePost", {"type": Required[_PersistenceType]} | _PERSISTENCE)
 _PersistencePut = closed_dict("SessionPersistencePut", {"type": _PersistenceType} | _PERSISTENCE)
 
@@ -27,7 +34,8 @@ def loadbalancer_post(conf: cfg.ConfigOpts) -> Body:
     """A load balancer with all that may stand below it."""
     pool = Body(Pool, "N", nested=_pool_parts())
     listener = Body(Listener, "N", nested={"default_pool": pool.type}, defaults=_timeouts(conf))
-    return Body(LoadBalancer, "C", nested={"listeners": list_of(listener), "pools": list_of(pool)})
+    nested = {"listeners": list_of(listener), "pools": list_of(pool), "additional_vips": list[_AdditionalVip]}  # type: ignore[valid-type]
+    return Body(LoadBalancer, "C", nested=nested)
 
 
 def listener_post(conf: cfg.ConfigOpts) -> Body:

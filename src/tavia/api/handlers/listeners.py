@@ -35,8 +35,9 @@ class Listeners(ChildWriter):
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """A port of the VIP that no other listener has."""
         loadbalancer_id: str = parent(self.backend, req, LOADBALANCER, body["loadbalancer_id"]).id
+        seen = self.backend.vips.seen_by(req)
         for member in body.get("default_pool", {}).get("members", ()):
-            self.backend.vips.check_member_subnet(member)
+            self.backend.vips.check_member_subnet(member, seen)
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             owner = reading.get(conn, LoadBalancer, loadbalancer_id)

@@ -59,12 +59,13 @@ class LoadBalancers(Writer):
         own = {name: value for name, value in body.items() if name not in ("listeners", "pools")}
         own["project_id"] = project_id
         own["provider"] = self._provider(body.get("provider"))
-        with self.backend.vips.of(loadbalancer_id, body) as vip:
+        seen = self.backend.vips.seen_by(req)
+        with self.backend.vips.of(loadbalancer_id, body | {"project_id": project_id}, seen) as vip:
             row = self._row(loadbalancer_id, own, vip)
             graph = Graph(row.id, row.project_id, self.backend.conf, row.vip_address)
             graph.add_tree(body.get("listeners", []), body.get("pools", []))
             for member in graph.members:
-                self.backend.vips.check_member_subnet({"subnet_id": member.subnet_id})
+                self.backend.vips.check_member_subnet({"subnet_id": member.subnet_id}, seen)
             self.backend.changes.create(lambda conn: self._insert(conn, row, graph))
         return _whole(row, graph)
 
@@ -100,6 +101,7 @@ class LoadBalancers(Writer):
         row = self.allowed(req, object_id)
         if "vip_sg_ids" in body:
             access_of(req).check(row.project_id, f"{API}loadbalancer:put:vip_sg_ids")
+        self.backend.vips.check_qos_policy(body, self.backend.vips.seen_by(req))
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             old = self.find(conn, object_id)

@@ -58,7 +58,7 @@ class Members(ChildWriter):
         """One more member."""
         pool_id = parents["pool_id"]
         loadbalancer_id = self._pool(req, pool_id).loadbalancer_id
-        self.backend.vips.check_member_subnet(body)
+        self.backend.vips.check_member_subnet(body, self.backend.vips.seen_by(req))
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             place = reading.place_for_member(conn, pool_id, body["address"], body["protocol_port"])
@@ -90,8 +90,9 @@ class Members(ChildWriter):
         pool = self._pool(req, pool_id)
         for action in ("post",) if additive else ("post", "delete"):
             access_of(req).check(pool.project_id, f"{API}member:{action}")
+        seen = self.backend.vips.seen_by(req)
         for body in bodies:
-            self.backend.vips.check_member_subnet(body)
+            self.backend.vips.check_member_subnet(body, seen)
         loadbalancer_id = pool.loadbalancer_id
 
         def work(conn: Connection, generation: int) -> None:

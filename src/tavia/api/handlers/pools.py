@@ -53,8 +53,9 @@ class Pools(ChildWriter):
         """On a load balancer, or on a listener as its default pool."""
         listener_id: str | None = body.get("listener_id")
         loadbalancer_id = self._loadbalancer_id(req, body.get("loadbalancer_id"), listener_id)
+        seen = self.backend.vips.seen_by(req)
         for member in body.get("members", ()):
-            self.backend.vips.check_member_subnet(member)
+            self.backend.vips.check_member_subnet(member, seen)
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             owner = reading.get(conn, LoadBalancer, loadbalancer_id)
