@@ -157,8 +157,8 @@ class Convergence:
                     return self._commit_converged(missed)
                 case Failed(failure):
                     raise failure
-                case Wait():
-                    self._commit_wait()
+                case Wait(reason):
+                    self._commit_wait(reason)
                     return False
                 case Removed():
                     self._commit_removed()
@@ -347,9 +347,13 @@ class Convergence:
         self._announce_applied()
         return more
 
-    def _commit_wait(self) -> None:
+    def _commit_wait(self, reason: str) -> None:
         tree = self._tree
-        self._end("waiting", lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, BOOT_POLL))
+        self._end(
+            "waiting",
+            lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, BOOT_POLL),
+            SeamError(Seam.BOOT, "waiting", reason),
+        )
 
     def _commit_removed(self) -> None:
         gone = self._tree.loadbalancer
