@@ -9,7 +9,7 @@ OCTAVIA := .tavia/octavia-venv/.installed
 export DEBIAN_FRONTEND := noninteractive
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-cloud lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
+.PHONY: help up down test test-cloud test-image lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(CLUSTER) ## Install what is missing, run all tests
 test-cloud: $(CLUSTER) image ## Test on a real OpenStack: of ../shared/cloud, or the one that OS_CLOUD names; ARGS="-m smoke"
 	@echo "==> tests on a real OpenStack"
 	@$(BIN)/pytest tests/cloud $(ARGS)
+
+test-image: image ## Test the amphora image in qemu, without a cloud
+	@$(BIN)/pytest tests/image $(ARGS)
 
 lint: $(INSTALLED) ## Check style, formatting, types and layers
 	@echo "==> style";      $(BIN)/ruff check --quiet

@@ -131,8 +131,9 @@ class Lab:
             f"link set {port} master br0 up",
         )
 
-    def host(self, number: int = 0) -> AgentHost:
-        host = AgentHost(self, AMPHORA_IDS[number], 5 + number)
+    def host(self, number: int = 0, source: Path | None = None) -> AgentHost:
+        """``source`` is where another agent than today's is imported from."""
+        host = AgentHost(self, AMPHORA_IDS[number], 5 + number, source)
         self.hosts.append(host)
         return host
 
@@ -198,8 +199,9 @@ class Lab:
 class AgentHost:
     """An amphora: namespaces with a process 1, and the agent when it was started. Its disk survives a power-off."""
 
-    def __init__(self, lab: Lab, amphora_id: str, number: int) -> None:
+    def __init__(self, lab: Lab, amphora_id: str, number: int, source: Path | None = None) -> None:
         self.lab = lab
+        self.source = source
         self.id = amphora_id
         self.number = number
         self.mac = f"fa:16:3e:00:00:{number:02x}"
@@ -254,7 +256,9 @@ class AgentHost:
     def start_agent(self) -> None:
         log = (self.disk / "agent.log").open("ab")
         command = ["nsenter", "-t", str(self._inner), "-m", "-n", "-p", sys.executable, "-c", AGENT]
-        self.agent = subprocess.Popen([*command, "--config-file", str(self.config)], stdout=log, stderr=log)
+        command += ["--config-file", str(self.config)]
+        environment = {**os.environ, "PYTHONPATH": str(self.source)} if self.source else None
+        self.agent = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def ready(self) -> AgentHost:
         """Start the agent and wait until it answers."""

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = Path(os.environ.get("TAVIA_IMAGE", REPOSITORY / ".tavia" / "image"))
 ADDRESS = "10.30.0.5"
 MANAGEMENT_MAC = "fa:16:3e:01:00:05"
-BOOT_SECONDS = 75.0
+BOOT_SECONDS = 180.0
 """Far above what it takes: other things run on the machine."""
 
 
@@ -94,7 +95,7 @@ class Guest:
         image = IMAGE / ("amphora.qcow2" if loader else "rootfs.qcow2")
         disk = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(image), "-F", "qcow2", str(self._path("disk"))]
         subprocess.run(disk, check=True)
-        self.certificate = lab.server_ca.issue_amphora(self.id, DAY).pem
+        certificate = lab.server_ca.issue_amphora(self.id, DAY).pem
         config = render_agent_config(
             amphora_id=self.id,
             controllers=[f"{CONTROLLER}:5555"],
@@ -105,16 +106,16 @@ class Guest:
         )
         self.files = {
             "/etc/octavia/amphora-agent.conf": config.encode(),
-            "/etc/octavia/certs/server.pem": self.certificate,
+            "/etc/octavia/certs/server.pem": certificate,
             "/etc/octavia/certs/client_ca.pem": (lab.directory / "client_ca.pem").read_bytes(),
             **(files or {}),
         }
         self._write_drive()
         lab.ip(
             lab.hub,
-            *(f"tuntap add dev tap{n} mode tap" for n in (0, 1)),
+            *(f"tuntap add dev tap{n} mode tap" for n in range(3)),
             "link set tap0 master br1 up",
-            "link set tap1 master br0 up",
+            *(f"link set tap{n} master br0 up" for n in (1, 2)),
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.power_on()
@@ -163,8 +164,9 @@ class Guest:
             *("-serial", f"file:{self.console}", "-device", "virtio-rng-pci"),
             *("-drive", f"file={self._path('disk')},if=virtio,format=qcow2,cache=unsafe"),
             *(w for each in drives for w in ("-drive", f"file={each},if=ide,media=cdrom,format=raw,readonly=on")),
-            *_nic(0, MANAGEMENT_MAC),
-            *_nic(1, self.mac),
+            *(w for n in range(3) for w in ("-netdev", f"tap,id=net{n},ifname=tap{n},script=no,downscript=no")),
+            *("-device", _nic(0, MANAGEMENT_MAC), "-device", _nic(1, self.mac)),
+            *("-qmp", f"unix:{self._path('monitor')},server=on,wait=off"),
             *([] if self.loader else kernel),
             *(["-bios", self.firmware] if self.firmware else []),
         ]
@@ -178,6 +180,21 @@ class Guest:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def plug(self, mac: str) -> None:
+        """A third NIC, in the tenant's network, while it runs."""
+        driver, *arguments = _nic(2, mac).split(",")
+        device = dict(argument.split("=", 1) for argument in arguments)
+        commands = {"execute": "qmp_capabilities"}, {"execute": "device_add", "arguments": {"driver": driver, **device}}
+        with socket.socket(socket.AF_UNIX) as monitor, monitor.makefile("rw") as stream:
+            monitor.settimeout(10)
+            monitor.connect(str(self._path("monitor")))
+            stream.readline()
+            for command in commands:
+                stream.write(json.dumps(command) + "\n")
+                stream.flush()
+                answer = stream.readline()
+                assert "return" in answer or "event" in answer, answer
 
     def said(self) -> str:
         """Its console."""
@@ -211,6 +228,18 @@ class Guest:
                 return False
         return True
 
+    def certificate(self) -> bytes:
+        """What the agent shows to a new connection, DER."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(self.lab.directory / "client.pem")
+        with (
+            inside(self.lab.control),
+            socket.create_connection((ADDRESS, 9443), 5) as connection,
+            context.wrap_socket(connection) as tls,
+        ):
+            return tls.getpeercert(binary_form=True) or b""
+
     @contextmanager
     def client(self, client_cert: Path | None = None, server_ca: Path | None = None) -> Iterator[AgentClient]:
         """A controller's client, used inside the ``with`` only."""
@@ -230,9 +259,8 @@ class Guest:
                 client.close()
 
 
-def _nic(number: int, mac: str) -> tuple[str, ...]:
-    tap = f"tap,id=net{number},ifname=tap{number},script=no,downscript=no"
-    return "-netdev", tap, "-device", f"virtio-net-pci,netdev=net{number},mac={mac}"
+def _nic(number: int, mac: str) -> str:
+    return f"virtio-net-pci,netdev=net{number},mac={mac}"
 
 
 def _iso(directory: Path, label: str, image: Path) -> None:

@@ -23,11 +23,17 @@ class Heartbeats:
     """Sends until cancelled, from the ``passed`` sockets if there are any. ``config`` may be replaced at any time."""
 
     def __init__(
-        self, amphora: Amphora, config: AgentConfig, news: asyncio.Event, passed: Sequence[socket.socket] = ()
+        self,
+        amphora: Amphora,
+        config: AgentConfig,
+        news: asyncio.Event,
+        version: str,
+        passed: Sequence[socket.socket] = (),
     ) -> None:
         self.config = config
         self._amphora = amphora
         self._news = news
+        self._version = version
         self._seq = 0
         self._unreachable: set[tuple[str, int]] = set()
         self._sockets = {each.family: each for each in passed or _own_sockets()}
@@ -59,6 +65,7 @@ class Heartbeats:
             peer_seen=await amphora.keepalived.peer_seen(),
             haproxy_up=True,
             haproxy_restarts=amphora.haproxy.program.restarts,
+            agent_version=self._version,
         )
         if bundle is None or "haproxy.cfg" not in bundle.files:
             return said

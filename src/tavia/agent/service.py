@@ -68,7 +68,8 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
     news = asyncio.Event()
     amphora = Amphora(config.amphora_id, config.base_path, config.haproxy_cmd, news.set)
     amphora.take_over()
-    heartbeats = Heartbeats(amphora, config, news, [each for each in passed if each.type == socket.SOCK_DGRAM])
+    own_version, by_datagram = version("tavia"), [each for each in passed if each.type == socket.SOCK_DGRAM]
+    heartbeats = Heartbeats(amphora, config, news, own_version, by_datagram)
 
     def taken(new: AgentConfig) -> None:
         heartbeats.config = new
@@ -76,7 +77,7 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
 
     context = _context(config)
     versions = Versions(
-        agent=version("tavia"),
+        agent=own_version,
         haproxy=await _version(config.haproxy_cmd, "-v"),
         keepalived=await _version(KEEPALIVED, "-v"),
     )

@@ -15,7 +15,7 @@ import json
 import uuid
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 MAGIC = b"TVH1"
@@ -77,6 +77,7 @@ class Heartbeat:
     ``generation`` is 0 and ``bundle_hash`` None before the first bundle. ``vrrp_state`` is MASTER, BACKUP, FAULT, or
     None without VRRP; ``peer_seen`` is None when nothing is known of the other amphora. ``haproxy_up`` is true when
     HAProxy should not run at all, too. ``haproxy_restarts`` counts its deaths since the agent's start.
+    ``agent_version`` is None from an agent that does not tell it yet. What a newer agent says beside is left alone.
     """
 
     amphora_id: str
@@ -88,6 +89,7 @@ class Heartbeat:
     peer_seen: bool | None = None
     haproxy_up: bool = False
     haproxy_restarts: int = 0
+    agent_version: str | None = None
     complete: bool = True
     listeners: Mapping[str, ListenerReport] = field(default_factory=dict)
     pools: Mapping[str, PoolReport] = field(default_factory=dict)
@@ -184,6 +186,7 @@ def _heartbeat(amphora_id: str, content: dict[str, Any]) -> Heartbeat:
         peer_seen=None if content["peer_seen"] is None else bool(content["peer_seen"]),
         haproxy_up=bool(content["haproxy_up"]),
         haproxy_restarts=_count(content["haproxy_restarts"]),
+        agent_version=_text(content.get("agent_version")),
         complete=bool(content["complete"]),
         listeners={i: _listener(report) for i, report in content["listeners"].items()},
         pools={i: _pool(report) for i, report in content["pools"].items()},
@@ -191,7 +194,7 @@ def _heartbeat(amphora_id: str, content: dict[str, Any]) -> Heartbeat:
 
 
 def _listener(report: dict[str, Any]) -> ListenerReport:
-    stats = {name: _count(value) for name, value in report["stats"].items()}
+    stats = {each.name: _count(report["stats"][each.name]) for each in fields(ListenerStats)}
     return ListenerReport(status=str(report["status"]), stats=ListenerStats(**stats))
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "tavia.cli.instance:Demo",
     "loadbalancer show": "tavia.cli.loadbalancer:ShowLoadBalancer",
     "loadbalancer release": "tavia.cli.loadbalancer:ReleaseLoadBalancer",
+    "amphora list": "tavia.cli.amphora:ListAmphorae",
     "operation list": "tavia.cli.operation:ListOperations",
     "operation show": "tavia.cli.operation:ShowOperation",
     "network list": "tavia.cli.network:ListNetworks",

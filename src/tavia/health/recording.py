@@ -180,6 +180,7 @@ def _liveness(heartbeat: Heartbeat, last_update: float) -> dict[str, Any]:
         "vrrp_state": heartbeat.vrrp_state and heartbeat.vrrp_state[:16],
         "peer_seen": heartbeat.peer_seen,
         "haproxy_up": heartbeat.haproxy_up,
+        "agent_version": heartbeat.agent_version and heartbeat.agent_version[:64],
     }
 
 

@@ -176,6 +176,7 @@ amphora_health = Table(
     Column("vrrp_state", String(16)),
     Column("peer_seen", Boolean),
     Column("haproxy_up", Boolean, nullable=False),
+    Column("agent_version", String(64)),
 )
 
 listener_statistics = Table(
