@@ -50,6 +50,7 @@ from tavia.store.rows import utcnow
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.rendering import VipNetworks
 from tavia.worker.rounds import converge
 from tavia.worker.steps import Steps
 
@@ -475,13 +476,14 @@ class World:
             cert_validity=3600.0,
             active_patience=300.0,
             agent_patience=600.0,
+            agent_interval=5.0,
             build_rate_limit=self.build_rate_limit,
             anti_affinity="anti-affinity",
         )
         steps = Steps(database, cloud, self.authority, lambda: options, lambda a: cast(AgentClient, FakeAgent(self, a)))
         return Controller(
             database=database,
-            networking=self.networking,
+            vip_networks=VipNetworks(self.networking),
             steps=steps,
             keeper=LeaseKeeper(self.database, 30.0, 30.0),
             executor=OneAfterAnother(),

@@ -332,7 +332,11 @@ def admit_boots(conn: Connection, amphora_ids: Collection[str], limit: int) -> s
     One that was let before may again.
     """
     turns.take(conn, "amphorae boot")
-    booting = and_(_amphora.status == AmphoraStatus.BOOTING, _amphora.boot_started_at.is_not(None))
+    booting = and_(
+        _amphora.status == AmphoraStatus.BOOTING,
+        _amphora.boot_started_at.is_not(None),
+        _amphora.replace_generation.is_(None),  # such a one goes when its successor is up
+    )
     under_way = set(conn.execute(select(_amphora.id).where(booting)).scalars())
     fresh = [each for each in amphora_ids if each not in under_way][: max(0, limit - len(under_way))]
     if fresh:

@@ -14,7 +14,8 @@ class BootOptions:
 
     ``boot_network_ids``: the first is the management network, whose ports get ``security_group_ids``.
     ``anti_affinity``: the policy of a pair's server group, None: no group. ``active_patience`` is how long compute may
-    take to say that a server runs, ``agent_patience`` how long its agent may take to answer after that.
+    take to say that a server runs, ``agent_patience`` how long its agent may take to answer after that; it is tried at
+    least every ``agent_interval``.
     ``build_rate_limit`` amphorae boot at a time, None: any number. ``peers_only``: the halves of a pair let each
     other's traffic in from each other alone.
     """
@@ -37,6 +38,7 @@ class BootOptions:
     cert_validity: float
     active_patience: float
     agent_patience: float
+    agent_interval: float
     build_rate_limit: int | None = None
     peers_only: bool = True
 

@@ -32,6 +32,9 @@ AGENT_WAIT = 2.0
 """Seconds between two looks whether a booted agent answers, and for how long one step looks."""
 QUICK_BOOT = 10.0
 """Seconds after which a boot is a slow one: it is looked at once in a while then, and keeps no thread."""
+SERVER_LOOK = 1.0
+"""Seconds of each agent_interval in which compute is asked too whether the server still runs: agents are asked more
+often, and cost the cloud nothing."""
 ADVICE = {
     "agent-connect-refused": "the server runs and nothing listens there: is the agent in the image, what does its "
     "console log say?",
@@ -136,25 +139,36 @@ class Boots:
     def await_agent(self, tree: Tree, step: Step, facts: Facts) -> Record:
         """The agent answers, or it may take longer still; else raises BootFailed."""
         amphora = amphora_of(tree, step)
-        server = self._cloud.compute.server(amphora.compute_id or "")
-        if failure := _boot_failure(amphora, server):
-            raise BootFailed(amphora, failure)
-        if not server or server.status is not ServerStatus.ACTIVE:
-            if self.time_since("boot_started_at", amphora) > self._options.active_patience:
-                raise BootFailed(amphora, self._never_active(amphora, server))
-            facts.not_yet.add(amphora.id)
-            return None
-        moment: Moment | None = None if amphora.active_at else "active_at"
         active_for = self.time_since("active_at", amphora)
+        recorded: Record = None
+        if amphora.active_at is None:
+            server = self._booting_server(amphora)
+            if server is None:
+                facts.not_yet.add(amphora.id)
+                return None
+            recorded = Changed(amphora, {"cached_zone": server.zone}, "active_at")
+        elif active_for % self._options.agent_interval < SERVER_LOOK:
+            self._booting_server(amphora)
         try:
             self._agent_answers(amphora, AGENT_WAIT if active_for < QUICK_BOOT else 0.0)
         except (Unreachable, TlsRefused, AgentFailed) as failure:
             if active_for > self._options.agent_patience:
                 raise BootFailed(amphora, self._unanswered(failure)) from failure
             facts.not_yet.add(amphora.id)
-            return Changed(amphora, {}, moment) if moment else None
-        facts.answering.add(amphora.id)
-        return Changed(amphora, {"cached_zone": server.zone}, moment)
+        else:
+            facts.answering.add(amphora.id)
+        return recorded
+
+    def _booting_server(self, amphora: Amphora) -> Server | None:
+        """The server once it runs, None while it may still come to. Raises BootFailed."""
+        server = self._cloud.compute.server(amphora.compute_id or "")
+        if failure := _boot_failure(amphora, server):
+            raise BootFailed(amphora, failure)
+        if server and server.status is ServerStatus.ACTIVE:
+            return server
+        if amphora.active_at is None and self.time_since("boot_started_at", amphora) > self._options.active_patience:
+            raise BootFailed(amphora, self._never_active(amphora, server))
+        return None
 
     def _agent_answers(self, amphora: Amphora, patience: float) -> None:
         """Return once it does. Raises what the client raises, Unreachable after ``patience`` seconds."""

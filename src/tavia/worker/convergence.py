@@ -27,7 +27,6 @@ from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.bus import Announce
 from tavia.bus.events import Event
-from tavia.cloud.protocols import Networking
 from tavia.metrics import worker as metrics
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
@@ -62,7 +61,7 @@ from tavia.worker.plan import (
 from tavia.worker.reading import observed
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
-from tavia.worker.rendering import Rendering
+from tavia.worker.rendering import Rendering, VipNetworks
 from tavia.worker.retries import retry
 from tavia.worker.steps import Steps
 
@@ -85,7 +84,7 @@ class Controller:
     """What all convergences of a worker share. Times are seconds."""
 
     database: Database
-    networking: Networking
+    vip_networks: VipNetworks
     steps: Steps
     keeper: LeaseKeeper
     executor: Executor
@@ -121,7 +120,7 @@ class Convergence:
         self._unwritten: list[Callable[[Connection], None]] = []
         self._tree = seen.tree
         peers_only = controller.steps.options.peers_only
-        self._rendering = Rendering(controller.networking, controller.settings, peers_only=peers_only)
+        self._rendering = Rendering(controller.vip_networks, controller.settings, peers_only=peers_only)
         self._take_in(seen)
 
     def run(self) -> bool:
@@ -377,6 +376,7 @@ class Convergence:
         LOG.error("load balancer %s: %s", tree.loadbalancer.id, failure)
         metrics.failed(failure)
         is_served = self.facts.committed_generation == tree.generation
+        is_shown_early = is_served and any(failure is each for each in self.facts.undone.values())
 
         def record(conn: Connection) -> bool:
             failing_for = store.failing_for(conn, tree.loadbalancer.id)
@@ -387,10 +387,10 @@ class Convergence:
                 tree.loadbalancer.id,
                 tree.generation,
                 fault_of(failure, tree.loadbalancer.fault),
-                shown=shown if decision.show else None,
+                shown=shown if decision.show or is_shown_early else None,
                 retry_in=min(decision.after, UNREACHED_AGAIN) if self.facts.not_yet else decision.after,
             )
-            return is_served and decision.show
+            return is_served and (decision.show or is_shown_early)
 
         if self._end("failed", record, failure):
             self._announce_applied()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.cloud.protocols import Networking
 from tavia.model.resources import Amphora, LoadBalancer
+from tavia.model.seams import SeamError
 from tavia.model.statuses import AmphoraStatus
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings, VipNetwork, VipSubnet, render_bundle
@@ -15,16 +17,59 @@ from tavia.worker.plan import Wanted
 from tavia.worker.security import rules_hash, security_rules
 
 NOTHING = Wanted(hashes={})
+REMEMBERED, KNOWN = 60.0, 10000
+"""Seconds for which what the cloud says of a network counts, and of how many it is kept."""
+
+
+class VipNetworks:
+    """What the cloud said of VIPs' networks, for all of a worker's threads.
+
+    It is asked again after a minute. While it does not answer, what it said last is as good: a change of members does
+    not wait for Neutron.
+    """
+
+    def __init__(self, networking: Networking) -> None:
+        self._networking = networking
+        self._known: dict[tuple[str, ...], tuple[float, VipNetwork]] = {}
+
+    def of(self, loadbalancer: LoadBalancer) -> VipNetwork:
+        """The network of a load balancer's VIPs. Raises SeamError."""
+        key = (loadbalancer.vip_subnet_id or "", *(vip["subnet_id"] for vip in loadbalancer.additional_vips))
+        asked_at, known = self._known.get(key, (0.0, None))
+        if known and time.monotonic() - asked_at < REMEMBERED:
+            return known
+        try:
+            found = self._ask(key)
+        except SeamError:
+            if known is None:
+                raise
+            return known
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        self._known[key] = time.monotonic(), found
+        return found
+
+    def _ask(self, subnet_ids: Sequence[str]) -> VipNetwork:
+        own, *others = (self._networking.subnet(subnet_id) for subnet_id in subnet_ids)
+        return VipNetwork(
+            cidr=own.cidr,
+            gateway_ip=own.gateway_ip,
+            host_routes=own.host_routes,
+            mtu=self._networking.network(own.network_id).mtu,
+            additional=tuple(
+                VipSubnet(id=each.id, cidr=each.cidr, gateway_ip=each.gateway_ip, host_routes=each.host_routes)
+                for each in others
+            ),
+        )
 
 
 class Rendering:
-    """One convergence's: what the cloud says of the VIP's network is asked once."""
+    """One convergence's."""
 
-    def __init__(self, networking: Networking, settings: RenderSettings, *, peers_only: bool) -> None:
-        self._networking = networking
+    def __init__(self, vip_networks: VipNetworks, settings: RenderSettings, *, peers_only: bool) -> None:
+        self._vip_networks = vip_networks
         self._settings = settings
         self._peers_only = peers_only
-        self._vip_network: VipNetwork | None = None
 
     def of(
         self, tree: Tree, carrying: Sequence[Amphora], held: Collection[str], fence: Fence
@@ -44,24 +89,8 @@ class Rendering:
     def _bundle(self, wanted: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence) -> Bundle:
         others = (*carrying, *(a for a in wanted.amphorae if _will_carry(a)))
         peers = [a for a in others if a.role is not amphora.role]
-        network = self._network(wanted.loadbalancer)
+        network = self._vip_networks.of(wanted.loadbalancer)
         return render_bundle(wanted, amphora, peers[0] if peers else None, network, self._settings, fence)
-
-    def _network(self, loadbalancer: LoadBalancer) -> VipNetwork:
-        if self._vip_network is None:
-            subnet = self._networking.subnet(loadbalancer.vip_subnet_id or "")
-            others = [self._networking.subnet(vip["subnet_id"]) for vip in loadbalancer.additional_vips]
-            self._vip_network = VipNetwork(
-                cidr=subnet.cidr,
-                gateway_ip=subnet.gateway_ip,
-                host_routes=subnet.host_routes,
-                mtu=self._networking.network(subnet.network_id).mtu,
-                additional=tuple(
-                    VipSubnet(id=each.id, cidr=each.cidr, gateway_ip=each.gateway_ip, host_routes=each.host_routes)
-                    for each in others
-                ),
-            )
-        return self._vip_network
 
 
 def _will_carry(amphora: Amphora) -> bool:

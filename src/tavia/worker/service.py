@@ -31,6 +31,7 @@ from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.loop import Loop
+from tavia.worker.rendering import VipNetworks
 from tavia.worker.steps import Steps
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def build(conf: cfg.ConfigOpts) -> Loop:
     steps = Steps(database, cloud, _authority(conf), boot_options(conf, database.deployment_id()), agent_clients(conf))
     controller = Controller(
         database=database,
-        networking=cloud.networking,
+        vip_networks=VipNetworks(cloud.networking),
         steps=steps,
         keeper=LeaseKeeper(database, conf.tavia.lease_ttl, conf.tavia.step_deadline),
         executor=ThreadPoolExecutor(2 * conf.tavia.max_workers, thread_name_prefix="step"),
@@ -150,6 +151,7 @@ def boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> Callable[[], BootO
         cert_validity=conf.certificates.cert_validity_time,
         active_patience=worker.amp_active_retries * worker.amp_active_wait_sec,
         agent_patience=agent.connection_max_retries * agent.connection_retry_interval,
+        agent_interval=agent.connection_retry_interval,
         build_rate_limit=limit if limit >= 0 else None,
         peers_only=conf.networking.use_remote_group_for_lb_peer_ports,
     )

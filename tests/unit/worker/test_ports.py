@@ -102,6 +102,25 @@ def test_a_subnet_that_cannot_be_plugged_is_told_and_keeps_no_other_member_from_
     assert interfaces(world, lb) == ["eth1", "eth2", "eth3"]
 
 
+def test_what_cannot_be_unplugged_keeps_nobody_waiting(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = serving(world, member_subnet_id="a-subnet")
+    gone = [member.id for member in world.tree(lb).members]
+
+    def down(*_: Any) -> Any:
+        raise SeamError(Seam.BOOT, "nova-down", "503")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.compute, "detach_port", down)
+        world.change(lb, lambda conn, g: intents.mark_deleted(conn, Member, gone, g))
+        world.converge(lb, passes=1)
+        assert shown(world, lb) == (ACTIVE, "nova-down")
+        assert world.tree(lb).members == ()
+    again(world, lb)
+    assert shown(world, lb) == (ACTIVE, None)
+    assert len(world.networking.found) == 3
+
+
 def test_an_amphora_boots_without_a_subnet_that_is_gone(make_world: MakeWorld) -> None:
     world = make_world()
     no_subnet(world, "gone-subnet", NotFound("subnet", "gone-subnet"))
@@ -307,3 +326,34 @@ def test_an_agent_that_never_answers_has_its_own_code_and_says_what_to_check(mak
     world.converge(lb, passes=1)
     assert shown(world, lb)[1] == "agent-connect-refused"
     assert "console log" in (world.tree(lb).loadbalancer.fault or {})["message"]
+
+
+def test_compute_is_asked_of_a_server_that_runs_about_once_in_an_interval(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.cut_off = {"*"}
+    world.converge(lb, passes=1)
+    asked: list[str] = []
+    server = world.compute.server
+
+    def counted(server_id: str) -> Any:
+        asked.append(server_id)
+        return server(server_id)
+
+    world.compute.server = counted  # type: ignore[method-assign]
+    for active_for, times in ((12.5, 0), (15.2, 1)):
+        world.sql(update(schema.amphora).values(active_at=now() - active_for))
+        world.look_again(lb)
+        world.converge(lb, passes=1)
+        assert len(asked) == times
+
+
+def test_one_that_is_replaced_while_it_boots_does_not_keep_its_successor_from_booting(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.build_rate_limit = 1
+    world.cut_off = {"*"}
+    lb = world.create()
+    world.converge(lb, passes=1)
+    world.failover(lb)
+    world.converge(lb, passes=1)
+    assert len(world.compute.boots) == 2

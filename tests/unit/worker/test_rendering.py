@@ -1,0 +1,53 @@
+"""What a worker remembers of VIPs' networks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tavia.cloud.noop import NoopCloud
+from tavia.cloud.protocols import Subnet
+from tavia.model.resources import LoadBalancer
+from tavia.model.seams import Seam, SeamError
+from tavia.store.rows import utcnow
+from tavia.worker import rendering
+from tavia.worker.rendering import VipNetworks
+
+
+class Neutron(NoopCloud):
+    """Counts; ``is_down`` as it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.is_down = False
+
+    def subnet(self, subnet_id: str) -> Subnet:
+        self.asked += 1
+        if self.is_down:
+            raise SeamError(Seam.BOOT, "neutron-down", "503")
+        return super().subnet(subnet_id)
+
+
+def loadbalancer(subnet_id: str, *additional: str) -> LoadBalancer:
+    vips = [{"subnet_id": each, "ip_address": "198.18.0.9"} for each in additional]
+    return LoadBalancer(id="lb", project_id="p", created_at=utcnow(), vip_subnet_id=subnet_id, additional_vips=vips)
+
+
+def test_the_cloud_is_asked_once_a_minute_for_a_network_not_once_a_change() -> None:
+    neutron = Neutron()
+    networks = VipNetworks(neutron)
+    assert networks.of(loadbalancer("a")) is networks.of(loadbalancer("a"))
+    assert neutron.asked == 1
+    assert [each.id for each in networks.of(loadbalancer("a", "b")).additional] == ["b"]
+
+
+def test_what_it_said_last_counts_while_it_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "REMEMBERED", 0.0)
+    neutron = Neutron()
+    networks = VipNetworks(neutron)
+    known = networks.of(loadbalancer("a"))
+    neutron.is_down = True
+    assert networks.of(loadbalancer("a")) == known
+    assert neutron.asked == 2
+    with pytest.raises(SeamError, match="neutron-down"):
+        networks.of(loadbalancer("never seen"))
