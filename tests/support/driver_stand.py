@@ -1,11 +1,7 @@
-"""A project of its own on a real OpenStack, for the driver's tests: nobody else feels its quotas.
-
-``TAVIA_TEST_CLOUD`` is the state directory of that cloud (`cloud-up.sh`), /var/tmp/tavia-cloud if unset.
-"""
+"""A project of its own on a real OpenStack, for the driver's tests: nobody else feels its quotas."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import time
@@ -16,27 +12,42 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
+from openstack_cloud import MGMT_NETWORK, TENANT_NETWORK, TINY_FLAVOR, TINY_IMAGE, OpenStackCloud
+
 from tavia import config
 from tavia.cloud import connect
 from tavia.cloud.protocols import Cloud, Server, ServerSpec, ServerStatus
-
-DIRECTORY = Path(os.environ.get("TAVIA_TEST_CLOUD", "/var/tmp/tavia-cloud"))
 
 BOOT_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
 class Stand:
-    """A real OpenStack, and on it a project that the service user is an administrator of.
+    """A real OpenStack, and on it a project that the service user is an administrator of."""
 
-    ``admin`` is openstacksdk's Connection of the administrator; its types know of versions that nobody runs.
-    """
-
-    admin: Any
-    service: Mapping[str, str]
+    openstack: OpenStackCloud
     project_id: str
-    seed: Mapping[str, Any]
     tags: frozenset[str]
+
+    @property
+    def admin(self) -> Any:
+        """openstacksdk's Connection of the administrator."""
+        return self.openstack.admin
+
+    @cached_property
+    def service(self) -> Mapping[str, str]:
+        """How the service user logs in, as in clouds.yaml."""
+        login: dict[str, str] = self.openstack.settings("octavia")["auth"]
+        return login
+
+    @cached_property
+    def image(self) -> str:
+        return str(self.admin.image.find_image(TINY_IMAGE, ignore_missing=False).id)
+
+    @cached_property
+    def flavor(self) -> str:
+        return self.openstack.flavor(TINY_FLAVOR)
 
     def cloud(self, path: Path, text: str = "", **login: str) -> Cloud:
         """The driver, configured by an octavia.conf with ``text`` added and these options of [service_auth] changed."""
@@ -55,15 +66,15 @@ class Stand:
     @cached_property
     def management(self) -> tuple[str, str]:
         """Network and subnet."""
-        return self._network("lb-mgmt-net")
+        return self._network(MGMT_NETWORK)
 
     @cached_property
     def tenants(self) -> tuple[str, str]:
-        return self._network("cl-tenant")
+        return self._network(TENANT_NETWORK)
 
     def _network(self, name: str) -> tuple[str, str]:
-        network = self.seed["networks"][name]
-        return network["id"], network["subnet"]
+        network = self.admin.network.find_network(name, ignore_missing=False)
+        return network.id, network.subnet_ids[0]
 
     @contextmanager
     def quota(self, face: str, **limits: int) -> Iterator[None]:
@@ -74,6 +85,19 @@ class Stand:
             yield
         finally:
             setter(self.project_id, **dict.fromkeys(limits, -1))
+
+    @contextmanager
+    def stopped(self, service: str, command: str, *, node: str = "cl-node") -> Iterator[None]:
+        """A service stopped for a while on a node of the cloud; ``command`` starts it again. Skips on other clouds."""
+        if self.openstack.directory is None:
+            pytest.skip("only the services of the test cloud may be stopped")
+        suffix = "" if node == "cl-node" else node.removeprefix("cl")  # of its log
+        inside = [str(self.openstack.directory / "cl-exec"), "-n", node, "env", f"CL_SUFFIX={suffix}"]
+        subprocess.run([*inside, "svc", "stop", service], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*inside, "svc", "start", service, *command.split()], check=True)
 
     def clear(self) -> None:
         """Remove what is in the project."""
@@ -95,24 +119,6 @@ class Stand:
             self.admin.image.delete_image(image)
 
 
-@contextmanager
-def stopped(service: str, command: str, *, node: str = "cl-node") -> Iterator[None]:
-    """A service of the test cloud, stopped for a while on one of its nodes; ``command`` starts it again."""
-
-    def svc(*words: str) -> None:
-        suffix = node.removeprefix("cl-node")
-        environment = ["env", f"CL_SUFFIX=-node{suffix}"] if suffix else []
-        subprocess.run(
-            [DIRECTORY / "cl-exec", "-n", node, *environment, "svc", *words], check=True, stdout=subprocess.DEVNULL
-        )
-
-    svc("stop", service)
-    try:
-        yield
-    finally:
-        svc("start", service, *command.split())
-
-
 def until(happened: Callable[[], object], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
@@ -124,8 +130,8 @@ def spec(stand: Stand, port_ids: list[str], **changes: Any) -> ServerSpec:
     """The smallest server that there is."""
     given: dict[str, Any] = {
         "name": "driver",
-        "image_id": stand.seed["images"]["cl-tiny"],
-        "flavor": stand.seed["flavors"]["cl.tiny"],
+        "image_id": stand.image,
+        "flavor": stand.flavor,
         "port_ids": port_ids,
         "files": {"/etc/octavia/amphora-agent.conf": b"an agent's configuration"},
         "tags": stand.tags,

@@ -1,52 +1,39 @@
-"""The cloud that the driver's tests run on, see tests/support/driver_stand.py for which that is."""
+"""The driver's tests run in a project of their own; see tests/support/openstack_cloud.py for which cloud that is."""
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from driver_stand import DIRECTORY, Stand
-from openstack.config import OpenStackConfig
-from openstack.connection import Connection
+from driver_stand import Stand
+from openstack_cloud import NoCloud, find_cloud
 
 from tavia.cloud.protocols import Cloud, Port
 
 
 @pytest.fixture(scope="session")
 def stand() -> Iterator[Stand]:
-    """Skips where there is no such cloud."""
-    clouds, seed = DIRECTORY / "clouds.yaml", DIRECTORY / "seed.json"
-    if not (clouds.is_file() and seed.is_file()):
-        pytest.skip(
-            f"no OpenStack in {DIRECTORY}: bring one up with cloud-up.sh and name its CL_DIR in TAVIA_TEST_CLOUD"
-        )
-    # Keystone closes connections when it likes, also as a request is on its way.
-    options = OpenStackConfig(config_files=[str(clouds)], load_envvars=False).get_one("cl", connect_retries=3)
-    admin: Any = Connection(config=options)
+    """Skips where there is no cloud."""
     try:
-        admin.authorize()
-    except Exception as error:
-        pytest.skip(f"the OpenStack in {DIRECTORY} does not answer: {error}")
-    service = yaml.safe_load(clouds.read_text())["clouds"]["cl-octavia"]["auth"]
-    identity = admin.identity
+        openstack = find_cloud()
+    except NoCloud as reason:
+        pytest.skip(str(reason))
+    identity, network = openstack.admin.identity, openstack.admin.network
     name = f"tavia-driver-{secrets.token_hex(4)}"
     project = identity.create_project(name=name, domain_id="default")
-    tags = frozenset({f"tavia-deployment={name}", "tavia-amphora=a"})
-    found = Stand(admin, service, project.id, json.loads(seed.read_text()), tags)
+    found = Stand(openstack, project.id, frozenset({f"tavia-deployment={name}", "tavia-amphora=a"}))
     try:
-        user = identity.find_user(service["username"], ignore_missing=False)
+        user = identity.find_user(found.service["username"], ignore_missing=False)
         for role in ("admin", "member"):
             identity.assign_project_role_to_user(project, user, identity.find_role(role, ignore_missing=False))
         yield found
     finally:
         found.clear()
-        for group in admin.network.security_groups(project_id=project.id):
-            admin.network.delete_security_group(group)
+        for group in network.security_groups(project_id=project.id):
+            network.delete_security_group(group)
         identity.delete_project(project)
 
 

@@ -22,7 +22,7 @@ def test_networks_and_subnets_are_as_neutron_has_them(stand: Stand, cloud: Cloud
     assert network in cloud.networking.networks()
     assert network.mtu == stand.admin.network.get_network(network_id).mtu
     subnet = cloud.networking.subnet(subnet_id)
-    assert (subnet.network_id, subnet.cidr) == (network_id, stand.seed["networks"]["lb-mgmt-net"]["cidr"])
+    assert (subnet.network_id, subnet.cidr) == (network_id, stand.admin.network.get_subnet(subnet_id).cidr)
 
 
 def test_a_port_is_found_by_its_tags(stand: Stand, cloud: Cloud, make_port: Make) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from driver_stand import Stand, booted, spec, stopped, until
+from driver_stand import Stand, booted, spec, until
 
 from tavia.cloud.openstack import compute
 from tavia.cloud.openstack.connection import LONGEST_CALL
@@ -35,7 +35,7 @@ def test_the_life_of_a_server(stand: Stand, cloud: Cloud, make_port: Make) -> No
 
     server = booted(cloud, server_id)
     assert (server.status, server.fault, server.fault_code) == (ServerStatus.ACTIVE, None, None)
-    assert (server.tags, server.zone, server.image_id) == (stand.tags, "nova", stand.seed["images"]["cl-tiny"])
+    assert (server.tags, server.zone, server.image_id) == (stand.tags, "nova", stand.image)
     assert abs(server.created_at - time.time()) < 300
     assert networking.port(mgmt.id).device_id == server_id
     assert stand.admin.network.get_port(mgmt.id).security_group_ids == [group]
@@ -103,7 +103,7 @@ def test_a_server_on_a_host_that_is_silent_is_not_proven_off(stand: Stand, cloud
     node = max(service.host for service in stand.admin.compute.services(binary="nova-compute"))
     server_id = cloud.compute.boot(spec(stand, [make_port().id], availability_zone=f"nova:{node}"))
     assert booted(cloud, server_id).status is ServerStatus.ACTIVE
-    with stopped("nova-compute", NOVA_COMPUTE, node=node):
+    with stand.stopped("nova-compute", NOVA_COMPUTE, node=node):
         until(lambda: _idle(cloud, server_id) is ServerStatus.UNKNOWN, 120, "Nova misses the host")
         began = time.monotonic()
         with pytest.raises(SeamError) as refused:
