@@ -373,7 +373,9 @@ class Convergence:
 
     def _fail(self, failure: SeamError) -> None:
         tree, controller = self._tree, self.controller
-        LOG.error("load balancer %s: %s", tree.loadbalancer.id, failure)
+        earlier = tree.loadbalancer.fault
+        is_known = earlier is not None and earlier["code"] == failure.code  # told once, however often it is tried
+        LOG.log(logging.DEBUG if is_known else logging.ERROR, "load balancer %s: %s", tree.loadbalancer.id, failure)
         metrics.failed(failure)
         is_served = self.facts.committed_generation == tree.generation
         is_shown_early = is_served and any(failure is each for each in self.facts.undone.values())

@@ -411,3 +411,18 @@ def test_steps_belong_to_the_operation_that_was_committed_where_its_answer_was_l
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
     assert set(steps(world)) == {"done"}
     assert scalar(world, select(schema.operation.c.state)) == "done"
+
+
+def test_a_failure_is_in_the_log_once_however_often_it_is_tried(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world()
+    loadbalancer = world.create()
+    refuse_boots(world, lambda count: count < 3, QUOTA)
+    for tried in range(3):
+        world.converge(loadbalancer, passes=1)
+        assert steps(world).count("failed") == tried + 1
+        world.look_again(loadbalancer)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        f"load balancer {loadbalancer.id}: boot/quota: no more instances"
+    ]
