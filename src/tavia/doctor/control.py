@@ -120,7 +120,7 @@ def endpoint(facts: Facts) -> Iterator[Said]:
     yield wrong(
         f"the catalog has no public endpoint of type {SERVICE_TYPE} in {region}: openstack loadbalancer finds no API",
         f"openstack service create --name octavia {SERVICE_TYPE}; openstack endpoint create --region {region} "
-        f"{SERVICE_TYPE} public http://{settings.bind_host}:{settings.bind_port}",
+        f"octavia public http://{settings.bind_host}:{settings.bind_port}",
     )
 
 

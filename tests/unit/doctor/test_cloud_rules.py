@@ -113,7 +113,7 @@ CASES: list[tuple[str, dict[tuple[str, str], Any], dict[str, Any], Status, str, 
         },
         WRONG,
         "room for 0 more load balancers: cores 20 of 20",
-        "openstack quota set --cores -1 service-id",
+        "openstack quota set --force --cores -1 service-id",
     ),
     (
         "quotas",
@@ -342,7 +342,7 @@ CASES: list[tuple[str, dict[tuple[str, str], Any], dict[str, Any], Status, str, 
         {"login": dataclasses.replace(LOGIN, endpoints={})},
         WRONG,
         "no public endpoint",
-        "openstack endpoint create --region RegionOne load-balancer public http://10.0.0.5:9876",
+        "openstack endpoint create --region RegionOne octavia public http://10.0.0.5:9876",
     ),
 ]
 
