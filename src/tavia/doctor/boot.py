@@ -152,7 +152,9 @@ def quotas(facts: Facts) -> Iterator[Said]:
         yield good(f"the quotas of project {login.project} leave room for {FEW} load balancers and more")
         return
     fewest = min(short.values())
-    advice = f"openstack quota set --force {' '.join(f'--{_OPTION[what]} -1' for what in sorted(short))} {login.project_id}"
+    advice = (
+        f"openstack quota set --force {' '.join(f'--{_OPTION[what]} -1' for what in sorted(short))} {login.project_id}"
+    )
     message = f"the quotas of project {login.project} leave room for {fewest} more load balancers: " + ", ".join(
         f"{what} {room[what].used} of {room[what].limit}" for what in sorted(short)
     )
