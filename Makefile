@@ -105,4 +105,5 @@ wrk: debian
 # The amphora image is made on plain files, and booted by its test.
 image-tools: debian
 	$(call install,mmdebstrap=mmdebstrap qemu-img=qemu-utils mke2fs=e2fsprogs sfdisk=fdisk mformat=mtools \
-		grub-mkimage=grub-pc-bin grub-mkimage=grub-efi-amd64-bin qemu-system-x86_64=qemu-system-x86 genisoimage=genisoimage)
+		grub-mkimage=grub-pc-bin grub-mkimage=grub-efi-amd64-bin qemu-system-x86_64=qemu-system-x86 genisoimage=genisoimage \
+		$(shell [ -e /usr/share/ovmf/OVMF.fd ] || echo no-firmware=ovmf))

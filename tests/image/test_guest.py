@@ -60,7 +60,7 @@ sed -e 's|^ExecStart=.*|ExecStart=/bin/sh /run/ipvs.sh|; s/^Type=.*/Type=simple/
     /etc/systemd/system/tavia-agent.service > /run/systemd/system/ipvs.service
 until ip -n amphora-haproxy addr | grep -q {VIP}/; do sleep 1; done
 systemctl start ipvs
-sleep 2
+until pidof keepalived > /dev/null; do sleep 1; done
 for pid in $(ip netns pids amphora-haproxy); do
     powers=$(grep -E '^(Uid|CapPrm|CapBnd|NoNewPrivs)' /proc/$pid/status | tr -s '\\t\\n' ' ')
     echo "TEST $(cat /proc/$pid/comm) $powers"
@@ -203,6 +203,7 @@ def test_nothing_in_the_tenant_s_namespace_is_root_or_may_become_it(guest: Guest
     lines = [line.split("TEST ", 1)[1].split() for line in guest.said().splitlines() if "TEST " in line]
     programs = {words[0]: words for words in lines if "Uid:" in words}
     assert {"python3", "haproxy", "keepalived"} <= set(programs)
+    assert int(programs["haproxy"][programs["haproxy"].index("CapPrm:") + 1], 16) == 0x400, "NET_BIND_SERVICE alone"
     for words in programs.values():
         assert "0" not in words[words.index("Uid:") + 1 : words.index("Uid:") + 5], words
         # NET_BIND_SERVICE, NET_ADMIN, NET_RAW

@@ -80,7 +80,10 @@ class Bundle:
 
     @property
     def hash(self) -> str:
-        """SHA-256, hexadecimal, of what is asked for (not of who asks, nor of the generation)."""
+        """SHA-256, hexadecimal, of what is asked for (not of who asks, nor of the generation).
+
+        An older agent makes it of the keys that it knows: one that is added may count only where it is used.
+        """
         content = {"files": dict(self.files), "interfaces": [asdict(i) for i in self.interfaces]}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

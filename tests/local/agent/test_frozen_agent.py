@@ -44,7 +44,10 @@ def test_it_is_the_frozen_one(host: AgentHost) -> None:
 def test_it_takes_today_s_bundles_and_changes_members_without_a_reload(lab: Lab, host: AgentHost) -> None:
     lab.member(1), lab.member(2)
     rows = [listener(), pool(), member(), monitor()]
-    assert host.put(bundle(host, *rows)) == "start"
+    first = bundle(host, *rows)
+    with host.client() as client:
+        applied = client.put_bundle(first)
+    assert (applied.action, applied.hash) == ("start", first.hash), "resync goes by the hash: both must mean the same"
     assert until(lab.get) == b"10.20.0.101"
     assert host.put(bundle(host, *rows, member("m2", address="10.20.0.102"), fence=Fence(1, 2, "worker"))) == "runtime"
     until(lambda: lab.get() == b"10.20.0.102")
