@@ -47,7 +47,8 @@ def _uploaded(
     """The image of this name with these properties; uploaded when there is none."""
     for found in glance.image.images(name=name, status="active", tag=more.get("tags", [])):
         seen = {**found.to_dict(), **(found.properties or {})}
-        if all(seen.get(key) == value for key, value in meta.items()):
+        # the SDK makes numbers of some
+        if all(str(seen.get(key)) == value for key, value in meta.items()):
             return found
     began = time.monotonic()
     made = glance.create_image(
