@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import pytest
 from agent_lab import VIP, AgentHost, Lab, bundle, until
@@ -291,6 +292,20 @@ def test_a_load_balancer_without_listeners_runs(host: AgentHost) -> None:
     assert host.put(bundle(host)) == "start"
     assert host.put(bundle(host, *WEB)) == "reload"
     assert host.put(bundle(host)) == "reload"
+
+
+def test_an_interface_that_shows_a_moment_after_its_bundle_is_waited_for(lab: Lab) -> None:
+    host = lab.host()
+    host.power_off()
+    host.power_on(plugged=False)
+    host.ready()
+    plugging = threading.Timer(1.0, host.plug)
+    plugging.start()
+    try:
+        assert host.put(bundle(host, *WEB)) == "start"
+    finally:
+        plugging.join()
+    assert f"{VIP}/32" in host.addresses()
 
 
 def test_interfaces_follow_the_bundle(host: AgentHost) -> None:
