@@ -15,7 +15,8 @@ from tavia.cloud.openstack import connection
 from tavia.doctor.asking import found
 from tavia.doctor.control import SERVICE_TYPE
 from tavia.doctor.facts import Flavor, Group, Image, Interface, LegPort, Login, Network, Room, Rule, Subnet
-from tavia.doctor.findings import Unknown
+from tavia.doctor.findings import Unknown, known
+from tavia.doctor.management import MGMT_NETWORK
 from tavia.model.seams import SeamError
 
 Progress = Callable[[str], Any]
@@ -141,7 +142,8 @@ def _of_neutron(conf: cfg.ConfigOpts, login: Login, interfaces: Sequence[Interfa
 
     def networks() -> dict[str, Network | None]:
         with service.asked() as neutron:
-            return {name: _network(neutron, name) for name in worker.amp_boot_network_list}
+            named = worker.amp_boot_network_list or [one.id for one in neutron.networks(name=MGMT_NETWORK)]
+            return {name: _network(neutron, name) for name in named}
 
     def groups() -> dict[str, Group | None]:
         with service.asked() as neutron:
@@ -151,7 +153,7 @@ def _of_neutron(conf: cfg.ConfigOpts, login: Login, interfaces: Sequence[Interfa
         if isinstance(interfaces, Unknown):
             raise interfaces
         with service.asked() as neutron:
-            return list(_leg_ports(neutron, worker.amp_boot_network_list[:1], interfaces))
+            return list(_leg_ports(neutron, list(known(boot_networks))[:1], interfaces))
 
     def quotas() -> dict[str, Room]:
         with service.asked() as neutron:
@@ -159,13 +161,9 @@ def _of_neutron(conf: cfg.ConfigOpts, login: Login, interfaces: Sequence[Interfa
         names = {"ports": "ports", "security groups": "security_groups"}
         return {shown: Room(limit=quota[name]["limit"], used=quota[name]["used"]) for shown, name in names.items()}
 
-    asked: dict[str, Callable[[], Any]] = {
-        "networks": networks,
-        "groups": groups,
-        "leg_ports": leg_ports,
-        "network_quotas": quotas,
-    }
-    return {name: found(ask) for name, ask in asked.items()}
+    boot_networks = found(networks)
+    asked: dict[str, Callable[[], Any]] = {"groups": groups, "leg_ports": leg_ports, "network_quotas": quotas}
+    return {"networks": boot_networks, **{name: found(ask) for name, ask in asked.items()}}
 
 
 def _network(neutron: Any, name: str) -> Network | None:

@@ -10,19 +10,20 @@ from tavia.doctor.findings import Said, Unknown, good, known, warning, wrong
 
 SMALLEST_MTU = 1280
 SSH = 22
+MGMT_NETWORK = "lb-mgmt-net"
+"""The worker takes the network of this name where the configuration names none."""
 GUIDE = "docs/install-openstack.md, The controller's leg"
 
 
 def networks(facts: Facts) -> Iterator[Said]:
     """Those that amphorae boot on."""
-    named = facts.conf.controller_worker.amp_boot_network_list
-    if not named:
-        yield wrong(
-            "[controller_worker] amp_boot_network_list is empty: an amphora has no management network",
-            "openstack network list; then set [controller_worker] amp_boot_network_list to the id of lb-mgmt-net",
-        )
-        return
-    for name, network in known(facts.networks).items():
+    there = known(facts.networks)
+    if not facts.conf.controller_worker.amp_boot_network_list:
+        advice = "openstack network list; then set [controller_worker] amp_boot_network_list to the id of its network"
+        named = f"{len(there)} networks have the name {MGMT_NETWORK}"
+        empty = f"[controller_worker] amp_boot_network_list is empty, and {named}"
+        yield (warning(f"{empty}, which is taken", advice) if len(there) == 1 else wrong(empty, advice))
+    for name, network in there.items():
         if network is None:
             yield wrong(
                 f"[controller_worker] amp_boot_network_list names {name}, which does not exist",

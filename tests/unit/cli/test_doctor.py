@@ -11,9 +11,16 @@ import pytest
 
 from tavia import pki
 from tavia.cli.main import main
+from tavia.doctor import asking_host
 from tavia.store.migrate import upgrade
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "octavia.conf"
+
+
+@pytest.fixture(autouse=True)
+def no_service_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Tavia is installed the services' user exists, and cannot read a test's files."""
+    monkeypatch.setattr(asking_host, "SERVICE_USER", "no-such-user")
 
 
 @pytest.fixture

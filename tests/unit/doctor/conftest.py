@@ -19,6 +19,12 @@ from tavia.doctor.facts import DatabaseSeen, Facts, Flavor, Interface, Network, 
 from tavia.doctor.findings import Finding
 
 
+@pytest.fixture(autouse=True)
+def no_service_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Tavia is installed the services' user exists, and cannot read a test's files."""
+    monkeypatch.setattr(asking_host, "SERVICE_USER", "no-such-user")
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("certs")

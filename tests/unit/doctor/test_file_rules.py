@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,19 @@ def test_dates_are_judged(files: Files, days: int, status: Status, message: str)
 
 def test_an_unreadable_file_is_a_problem_and_no_traceback(tmp_path: Path) -> None:
     assert asking_host.pem_file(tmp_path, None) == File(problem="Is a directory")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root finds out what others may read")
+def test_whether_the_services_user_can_read_a_file_is_found_out_as_that_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking_host, "SERVICE_USER", "nobody")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "key.pem"
+        path.touch(0o600)
+        Path(directory).chmod(0o755)
+        assert asking_host.hidden_from(path) == "nobody"
+        path.chmod(0o644)
+        assert asking_host.hidden_from(path) is None
+        Path(directory).chmod(0o700)
+        assert asking_host.hidden_from(path) == "nobody"
