@@ -320,8 +320,9 @@ class FakeNetworking:
 
         return self._switch.through("ensure-security-group", ensure)
 
-    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+    def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         def delete() -> None:
+            self.groups_of.get(port_id or "", set()).discard(name)
             assert not any(name in groups for groups in self.groups_of.values()), "a port has the group still"
             self.groups.pop(name, None)
 
@@ -329,10 +330,6 @@ class FakeNetworking:
 
     def add_security_group(self, port_id: str, group_id: str) -> None:
         self._switch.through("add-security-group", lambda: self.groups_of[self.port(port_id).id].add(group_id))
-
-    def remove_security_group(self, port_id: str, group_id: str) -> None:
-        groups = self.groups_of.get(port_id, set())
-        self._switch.through("remove-security-group", lambda: groups.discard(group_id))
 
     def qos_policy_exists(self, policy_id: str) -> bool:
         return True

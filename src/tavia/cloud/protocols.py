@@ -246,16 +246,12 @@ class Networking(Protocol):
         """The id of the group that has this name and these tags, made if need be, letting in just what rules say."""
         ...
 
-    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
-        """Remove it; nothing when it is gone already. No port may have it any more."""
+    def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
+        """Take it from the port, and remove it; nothing when it is gone already. No other port may have it any more."""
         ...
 
     def add_security_group(self, port_id: str, group_id: str) -> None:
         """Give a port one more group; nothing when it has it. Raises NotFound."""
-        ...
-
-    def remove_security_group(self, port_id: str, group_id: str) -> None:
-        """Take a group from a port; nothing when it does not have it or the port is gone."""
         ...
 
     def qos_policy_exists(self, policy_id: str) -> bool:

@@ -81,14 +81,14 @@ class Ports:
         """Nothing of ours is left at the VIP: a port that was not ours loses our group only."""
         loadbalancer = tree.loadbalancer
         port_id = loadbalancer.vip_port_id or ""
+        tags = self._options().loadbalancer_tags(loadbalancer.id)
         if loadbalancer.vip_port_ours:
             self._networking.delete_port(port_id)
-            for port in self._networking.ports(self._options().loadbalancer_tags(loadbalancer.id)):
+            for port in self._networking.ports(tags):
                 self._networking.delete_port(port.id)
-        elif loadbalancer.security_group_id:
-            self._networking.remove_security_group(port_id, loadbalancer.security_group_id)
-        tags = self._options().loadbalancer_tags(loadbalancer.id)
-        self._networking.delete_security_group(group_name(loadbalancer.id), tags)
+        # By its name: a worker that died may have given the port a group that no row names.
+        users = None if loadbalancer.vip_port_ours else port_id
+        self._networking.delete_security_group(group_name(loadbalancer.id), tags, users)
         if len(loadbalancer.topology.roles) > 1:
             self._compute.delete_server_group(server_group_name(loadbalancer.id))
         facts.vip_released = True

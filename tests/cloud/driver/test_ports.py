@@ -121,7 +121,8 @@ def test_what_is_gone_is_not_found_and_a_removal_is_done(stand: Stand, cloud: Cl
     port = make_port()
     networking.delete_port(port.id)
     networking.delete_port(port.id)
-    networking.remove_security_group(port.id, NOBODY)
+    networking.ensure_security_group("g", stand.tags, frozenset())
+    networking.delete_security_group("g", stand.tags, port.id)
     kinds: dict[str, Callable[[], object]] = {
         "port": lambda: networking.port(port.id),
         "network": lambda: networking.network(port.id),

@@ -106,9 +106,9 @@ def test_a_port_gets_a_group_more_and_loses_it(stand: Stand, cloud: Cloud, make_
         networking.delete_security_group("lb-1", stand.tags)
     assert (refused.value.code, refused.value.permanent) == ("security-group-in-use", False)
     for _ in range(2):
-        networking.remove_security_group(port.id, group)
+        networking.delete_security_group("lb-1", stand.tags, port.id)
         assert stand.admin.network.get_port(port.id).security_group_ids == before
-    networking.delete_security_group("lb-1", stand.tags)
+    assert not list(stand.admin.network.security_groups(name="lb-1", tags=",".join(stand.tags)))
 
 
 def test_the_quotas_of_groups_and_rules_are_named(stand: Stand, cloud: Cloud) -> None:

@@ -156,3 +156,27 @@ def test_another_worker_finishes_wherever_the_first_was_killed(
         world.expire_leases()
         world.converge(loadbalancer, "another worker")
         finished(world, loadbalancer)
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_nothing_is_left_where_a_tenant_deletes_what_a_killed_worker_half_made(
+    is_ours: bool, topology: Topology, make_world: MakeWorld
+) -> None:
+    unkilled = make_world(topology)
+    unkilled.switch.arm()
+    unkilled.converge(unkilled.create("web-subnet", vip_port_ours=is_ours))
+    for index in range(len(unkilled.switch.names) + 1):
+        world = make_world(topology)
+        loadbalancer = world.create("web-subnet", vip_port_ours=is_ours)
+        world.switch.arm(kill_before=index)
+        with contextlib.suppress(Killed):
+            world.converge(loadbalancer)
+        world.switch.armed = False
+        world.expire_leases()
+        world.delete(loadbalancer)
+        world.converge(loadbalancer, "another worker")
+        assert world.tree(loadbalancer).loadbalancer.provisioning_status is ProvisioningStatus.DELETED
+        assert list(world.networking.found) == ([] if is_ours else [loadbalancer.vip_port_id])
+        assert not any(world.networking.groups_of.values())
+        assert not (world.compute.found or world.networking.groups or world.compute.groups)

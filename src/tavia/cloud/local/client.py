@@ -175,13 +175,10 @@ class LocalClient:
         del tags, rules
         return name
 
-    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+    def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         """Nothing is there to be removed."""
 
     def add_security_group(self, port_id: str, group_id: str) -> None:
-        """Nothing is filtered by port here."""
-
-    def remove_security_group(self, port_id: str, group_id: str) -> None:
         """Nothing is filtered by port here."""
 
     def qos_policy_exists(self, policy_id: str) -> bool:

@@ -145,13 +145,10 @@ class NoopCloud:
         del tags, rules
         return _derived(f"security group {name}")
 
-    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
+    def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         """Nothing is there to be removed."""
 
     def add_security_group(self, port_id: str, group_id: str) -> None:
-        """Nothing is filtered."""
-
-    def remove_security_group(self, port_id: str, group_id: str) -> None:
         """Nothing is filtered."""
 
     def qos_policy_exists(self, policy_id: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from keystoneauth1.plugin import BaseAuthPlugin
@@ -153,24 +154,19 @@ class NeutronNetworking:
                     neutron.delete_security_group_rule(rule_id, ignore_missing=True)
         return group_id
 
-    def delete_security_group(self, name: str, tags: frozenset[str]) -> None:
-        """See Networking. Raises SeamError (boot, security-group-in-use) while a port has it."""
+    def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
+        """See Networking. Raises SeamError (boot, security-group-in-use) while another port has it."""
         with self._service.asked() as neutron:
             for group in _groups(neutron, name, tags):
+                if port_id:
+                    with suppress(exceptions.NotFoundException):
+                        _change_groups(neutron, port_id, removed=frozenset({group.id}))
                 neutron.delete_security_group(group, ignore_missing=True)
 
     def add_security_group(self, port_id: str, group_id: str) -> None:
         """See Networking."""
         with self._service.asked() as neutron:
             _change_groups(neutron, port_id, added=frozenset({group_id}))
-
-    def remove_security_group(self, port_id: str, group_id: str) -> None:
-        """See Networking."""
-        with self._service.asked() as neutron:
-            try:
-                _change_groups(neutron, port_id, removed=frozenset({group_id}))
-            except exceptions.NotFoundException:
-                return
 
     def qos_policy_exists(self, policy_id: str) -> bool:
         """See Networking. A cloud without QoS has none."""
