@@ -24,8 +24,8 @@ REMEMBERED, KNOWN = 60.0, 10000
 class VipNetworks:
     """What the cloud said of VIPs' networks, for all of a worker's threads.
 
-    It is asked again after a minute. While it does not answer, what it said last is as good: a change of members does
-    not wait for Neutron.
+    It is asked again after a minute. Where it does not answer, what it said last is as good for another one: a change
+    of members does not wait for Neutron.
     """
 
     def __init__(self, networking: Networking) -> None:
@@ -43,7 +43,7 @@ class VipNetworks:
         except SeamError:
             if known is None:
                 raise
-            return known
+            found = known
         if len(self._known) >= KNOWN:
             self._known.clear()
         self._known[key] = time.monotonic(), found

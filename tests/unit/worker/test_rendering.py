@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tavia.cloud.noop import NoopCloud
@@ -51,3 +53,14 @@ def test_what_it_said_last_counts_while_it_is_down(monkeypatch: pytest.MonkeyPat
     assert neutron.asked == 2
     with pytest.raises(SeamError, match="neutron-down"):
         networks.of(loadbalancer("never seen"))
+
+
+def test_one_that_does_not_answer_is_waited_for_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    neutron = Neutron()
+    networks = VipNetworks(neutron)
+    known = networks.of(loadbalancer("a"))
+    neutron.is_down = True
+    clock = time.monotonic() + rendering.REMEMBERED
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    assert [networks.of(loadbalancer("a")) for _ in range(3)] == [known] * 3
+    assert neutron.asked == 2
