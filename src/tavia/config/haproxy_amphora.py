@@ -20,7 +20,7 @@ OPTIONS = [
         help="How often the agent of a server that runs is tried before the amphora is given up.",
     ),
     cfg.IntOpt("connection_retry_interval", default=5, min=1, help="Seconds between two such tries."),
-    cfg.IntOpt("build_rate_limit", default=-1, min=-1, help="Amphorae that may boot at a time; -1: any number."),
+    cfg.IntOpt("build_rate_limit", default=-1, min=-1, help="Amphorae that Nova may build at a time; -1: any number."),
     cfg.StrOpt(
         "client_cert",
         default="/etc/octavia/certs/client.pem",

@@ -327,7 +327,7 @@ def commit_deleted(conn: Connection, loadbalancer_id: str, seen_due_at: float | 
 
 
 def admit_boots(conn: Connection, amphora_ids: Collection[str], limit: int) -> set[str]:
-    """Which of these amphorae may boot, where at most ``limit`` do at a time; their boot begins now.
+    """Which of these amphorae may boot, where compute builds at most ``limit`` at a time; their boot begins now.
 
     One that was let before may again.
     """
@@ -335,6 +335,7 @@ def admit_boots(conn: Connection, amphora_ids: Collection[str], limit: int) -> s
     booting = and_(
         _amphora.status == AmphoraStatus.BOOTING,
         _amphora.boot_started_at.is_not(None),
+        _amphora.active_at.is_(None),
         _amphora.replace_generation.is_(None),  # such a one goes when its successor is up
     )
     under_way = set(conn.execute(select(_amphora.id).where(booting)).scalars())

@@ -16,8 +16,8 @@ class BootOptions:
     ``anti_affinity``: the policy of a pair's server group, None: no group. ``active_patience`` is how long compute may
     take to say that a server runs, ``agent_patience`` how long its agent may take to answer after that; it is tried at
     least every ``agent_interval``.
-    ``build_rate_limit`` amphorae boot at a time, None: any number. ``peers_only``: the halves of a pair let each
-    other's traffic in from each other alone.
+    ``build_rate_limit`` amphorae are built by compute at a time, None: any number. ``peers_only``: the halves of a pair
+    let each other's traffic in from each other alone.
     """
 
     deployment_id: str

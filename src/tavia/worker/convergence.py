@@ -29,7 +29,7 @@ from tavia.bus import Announce
 from tavia.bus.events import Event
 from tavia.metrics import worker as metrics
 from tavia.model.seams import Seam, SeamError
-from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings
 from tavia.store import convergence as store
@@ -42,7 +42,7 @@ from tavia.worker.faults import fault_of
 from tavia.worker.hold_back import changed_units, forms, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.plan import (
-    BOOTING,
+    OF_A_ROLE,
     OPTIONAL,
     SEAM_OF,
     Commit,
@@ -58,6 +58,7 @@ from tavia.worker.plan import (
     plan,
     serving,
 )
+from tavia.worker.ports import amphora_of
 from tavia.worker.reading import observed
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
@@ -214,7 +215,7 @@ class Convergence:
             self.controller.keeper.begin_step(self.lease)
             outcomes = self._side_by_side([self._effect(step, bundles) for step in begun])
             self.controller.keeper.end_step(self.lease)
-            self._note([records[step] for step in begun], outcomes)
+            self._note({step: records[step] for step in begun}, outcomes)
             self._consider(begun, outcomes, bundles)
 
     def _intend(self, steps: Sequence[Step], wanted: Wanted) -> None:
@@ -263,17 +264,17 @@ class Convergence:
         others = [self.controller.executor.submit(effect) for effect in effects[1:]]
         return [effects[0](), *(other.result() for other in others)]
 
-    def _note(self, steps: Sequence[journal.StepRecord], outcomes: Sequence[Record | SeamError]) -> None:
+    def _note(self, steps: Mapping[Step, journal.StepRecord], outcomes: Sequence[Record | SeamError]) -> None:
         """Plan on from what the steps left behind; it is written with what comes next."""
-        left = [_left_by(outcome) for outcome in outcomes]
-        failed = {step.id: o for step, o in zip(steps, outcomes, strict=True) if isinstance(o, SeamError)}
+        left = [_left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
+        failed = {record.id: o for record, o in zip(steps.values(), outcomes, strict=True) if isinstance(o, SeamError)}
         for record in left:
             self._tree = applied(self._tree, record)
 
         def late(conn: Connection) -> None:
             for record in left:
                 write(conn, record)
-            journal.close_steps(conn, steps, failed)
+            journal.close_steps(conn, list(steps.values()), failed)
 
         self._unwritten.append(late)
 
@@ -287,8 +288,8 @@ class Convergence:
                 refusals.append((step, outcome))
             elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
                 self.facts.unreachable[step.subject] = outcome
-            elif isinstance(outcome, BootFailed) or (isinstance(outcome, SeamError) and step.kind in BOOTING):
-                self.facts.failed[_role(self._tree, step.subject)] = outcome
+            elif isinstance(outcome, BootFailed) or (isinstance(outcome, SeamError) and step.kind in OF_A_ROLE):
+                self.facts.failed[amphora_of(self._tree, step).role] = outcome
             elif isinstance(outcome, SeamError) and step.kind in OPTIONAL:
                 self.facts.undone[step] = outcome
             elif isinstance(outcome, SeamError):
@@ -378,11 +379,12 @@ class Convergence:
         LOG.log(logging.DEBUG if is_known else logging.ERROR, "load balancer %s: %s", tree.loadbalancer.id, failure)
         metrics.failed(failure)
         is_served = self.facts.committed_generation == tree.generation
+        is_final = failure.permanent and self.facts.not_yet <= self.facts.answering  # else the other half may serve
         is_shown_early = is_served and any(failure is each for each in self.facts.undone.values())
 
         def record(conn: Connection) -> bool:
             failing_for = store.failing_for(conn, tree.loadbalancer.id)
-            decision = retry(failure, failing_for, controller.retry_pending_seconds, controller.retry_interval_max)
+            decision = retry(is_final, failing_for, controller.retry_pending_seconds, controller.retry_interval_max)
             shown = ProvisioningStatus.ACTIVE if is_served else ProvisioningStatus.ERROR
             store.commit_failure(
                 conn,
@@ -463,16 +465,17 @@ def _what(tree: Tree) -> str:
     return "failover" if any(a.replace_generation is not None for a in tree.amphorae) else "update"
 
 
-def _left_by(outcome: Record | SeamError) -> Record:
-    """A server that will not serve any more is marked, so that a retry is a new row."""
+def _left_by(tree: Tree, step: Step, outcome: Record | SeamError) -> Record:
+    """A server that will not serve any more is marked, so that a retry is a new row.
+
+    One that compute did not take on gives its turn to boot to others.
+    """
     if isinstance(outcome, BootFailed):
         fault = dataclasses.asdict(fault_of(outcome))
         return Changed(outcome.amphora, {"status": AmphoraStatus.ERROR, "fault": fault})
+    if isinstance(outcome, SeamError) and step.kind is Kind.BOOT_SERVER:
+        return Changed(amphora_of(tree, step), {"boot_started_at": None})
     return None if isinstance(outcome, SeamError) else outcome
-
-
-def _role(tree: Tree, amphora_id: str) -> Role | None:
-    return next(a.role for a in tree.amphorae if a.id == amphora_id)
 
 
 def _unforeseen(lease: Lease, error: Exception) -> SeamError:

@@ -58,6 +58,8 @@ SEAM_OF = {
 
 BOOTING = frozenset({Kind.MAKE_PORTS, Kind.BOOT_SERVER, Kind.AWAIT_AGENT})
 """The steps of an amphora on its way up. One that fails fails its role, and the other role goes on."""
+OF_A_ROLE = BOOTING | {Kind.FENCE_AMPHORA}
+"""The steps that hold up their role alone: one that fails is not tried again by this convergence."""
 OPTIONAL = frozenset({Kind.SECURE_VIP, Kind.PLUG_PORT, Kind.UNPLUG_PORT, Kind.SET_QOS_POLICY})
 """The steps that hold up only what needs them. One that fails is shown when all else is done."""
 
@@ -107,7 +109,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """All that could be done is done, but ``failure`` kept an amphora from booting."""
+    """All that could be done is done, but not what met ``failure``."""
 
     failure: SeamError
 
@@ -133,9 +135,9 @@ class Facts:
 
     ``silent``: amphorae whose heartbeats stopped; ``vrrp_master``: the one that last reported to hold the VIP;
     ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed;
-    ``failed``: why a role's amphora did not boot; ``undone``: why an optional step was not done; both are tried again
-    by the next convergence only. ``queued``: amphorae that may not boot yet, because too many do; ``vip_secured``: the
-    VIP's port is there, and guarded.
+    ``failed``: why a role's amphora did not boot, or its old one was not fenced; ``undone``: why an optional step was
+    not done; both are tried again by the next convergence only. ``queued``: amphorae that may not boot yet, because too
+    many do; ``vip_secured``: the VIP's port is there, and guarded.
     """
 
     silent: frozenset[str] = frozenset()
@@ -265,7 +267,7 @@ def _fence(tree: Tree, facts: Facts) -> Iterator[Step]:
     switchable = []
     for role in tree.loadbalancer.topology.roles:
         new, old = _kept(tree, role), _unfenced(tree, role)
-        if new and old and _ready(new, facts):
+        if new and old and _ready(new, facts) and role not in facts.failed:
             switchable.append((any(a.id == facts.vrrp_master for a in old), role is Role.MASTER, old))
     if switchable:
         _, _, old = min(switchable, key=lambda entry: entry[:2])

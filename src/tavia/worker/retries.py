@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tavia.model.seams import SeamError
-
 FIRST_RETRY = 1.0
 
 
@@ -17,11 +15,11 @@ class Retry:
     after: float
 
 
-def retry(failure: SeamError, failing_for: float, pending_seconds: float, interval_max: float) -> Retry:
+def retry(is_final: bool, failing_for: float, pending_seconds: float, interval_max: float) -> Retry:
     """Decide on a failure that has gone on for ``failing_for`` seconds.
 
-    A cause that waiting cannot cure is shown at once, any other after ``pending_seconds``. Attempts never stop: they
-    come after as long again as the failure has lasted, at most ``interval_max`` seconds apart.
+    ``is_final``, one that waiting cannot cure, is shown at once, any other after ``pending_seconds``. Attempts never
+    stop: they come after as long again as the failure has lasted, at most ``interval_max`` seconds apart.
     """
-    shown = failure.permanent or failing_for >= pending_seconds
+    shown = is_final or failing_for >= pending_seconds
     return Retry(show=shown, after=min(interval_max, max(FIRST_RETRY, failing_for)))

@@ -273,7 +273,7 @@ def test_no_more_amphorae_boot_at_a_time_than_build_rate_limit(make_world: MakeW
     world = make_world(Topology.ACTIVE_STANDBY)
     world.build_rate_limit = 1
     lb, other = world.create(), world.create()
-    world.cut_off = {"*"}
+    world.compute.boots_to = ServerStatus.BUILDING
     for _ in range(3):
         for each in (lb, other):
             world.look_again(each)
@@ -281,7 +281,9 @@ def test_no_more_amphorae_boot_at_a_time_than_build_rate_limit(make_world: MakeW
     assert len(world.compute.boots) == 1
     with world.database.read() as conn:
         assert set(conn.execute(select(schema.lease.c.owner)).scalars()) == {""}, "no lease is held meanwhile"
-    world.cut_off = set()
+    world.compute.boots_to = ServerStatus.ACTIVE
+    for server_id in world.compute.found:
+        world.compute.power_on(server_id)
     for _ in range(3):
         for each in (lb, other):
             world.look_again(each)
@@ -351,9 +353,40 @@ def test_compute_is_asked_of_a_server_that_runs_about_once_in_an_interval(make_w
 def test_one_that_is_replaced_while_it_boots_does_not_keep_its_successor_from_booting(make_world: MakeWorld) -> None:
     world = make_world()
     world.build_rate_limit = 1
-    world.cut_off = {"*"}
+    world.compute.boots_to = ServerStatus.BUILDING
     lb = world.create()
     world.converge(lb, passes=1)
     world.failover(lb)
     world.converge(lb, passes=1)
     assert len(world.compute.boots) == 2
+
+
+def test_a_server_that_runs_takes_no_turn_of_those_that_compute_still_builds(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.build_rate_limit = 1
+    lb, other = serving(world), world.create()
+
+    def silent_host(server_id: str) -> None:
+        raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
+
+    world.compute.power_off = silent_host  # type: ignore[method-assign]
+    world.failover(lb)
+    world.converge(lb, passes=1)
+    assert len(world.compute.boots) == 2, "the successor is up, and must not take the VIP"
+    world.converge(other)
+    assert shown(world, other) == (ACTIVE, None)
+
+
+def test_a_boot_that_compute_did_not_take_on_gives_its_turn_to_others(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.build_rate_limit = 1
+    lb, other = world.create(), world.create()
+
+    def down(_: Any) -> Any:
+        raise SeamError(Seam.BOOT, "nova-refused", "not this one")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.compute, "boot", down)
+        world.converge(lb, passes=1)
+    world.converge(other)
+    assert shown(world, other) == (ACTIVE, None)

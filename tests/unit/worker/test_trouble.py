@@ -17,7 +17,7 @@ from tavia.amphora.protocol import AgentFailed
 from tavia.cloud.protocols import ServerSpec, ServerStatus
 from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
-from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tavia.store import convergence as store
 from tavia.store import intents, journal, leases, liveness, schema
 from tavia.store.clock import now
@@ -426,3 +426,51 @@ def test_a_failure_is_in_the_log_once_however_often_it_is_tried(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         f"load balancer {loadbalancer.id}: boot/quota: no more instances"
     ]
+
+
+def test_a_half_that_cannot_be_fenced_does_not_keep_the_other_from_being_replaced(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    old = {a.role: a for a in world.tree(lb).amphorae}
+    silent = old[Role.MASTER].compute_id or ""
+    power_off = world.compute.power_off
+
+    def unless_silent(server_id: str) -> None:
+        if server_id == silent:
+            raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
+        power_off(server_id)
+
+    world.compute.power_off = unless_silent  # type: ignore[method-assign]
+    world.cut_off = {old[Role.MASTER].id}
+    replace_one(world, lb, old[Role.MASTER].id)
+    world.converge(lb, passes=1)
+    world.compute.lose(old[Role.BACKUP].compute_id or "")
+    replace_one(world, lb, old[Role.BACKUP].id)
+    world.converge(lb)
+    tree = world.tree(lb)
+    assert fault(world, lb)["code"] == "server-not-off"
+    assert old[Role.BACKUP].id not in {a.id for a in tree.amphorae}
+    (backup,) = (a for a in tree.amphorae if a.role is Role.BACKUP)
+    assert world.bundles[backup.id].generation == tree.generation
+    assert {listener.provisioning_status for listener in tree.listeners} == {ACTIVE}
+    assert old[Role.MASTER].id in {a.id for a in tree.amphorae}, "nobody proved it dead"
+    world.compute.power_off = power_off  # type: ignore[method-assign]
+    world.look_again(lb)
+    world.converge(lb)
+    assert len(world.tree(lb).amphorae) == 2
+    assert world.tree(lb).loadbalancer.fault is None
+
+
+def replace_one(world: World, lb: LoadBalancer, amphora_id: str) -> None:
+    world.change(lb, lambda conn, g: intents.replace_amphorae(conn, lb.id, g, [amphora_id]))
+
+
+def test_a_half_that_cannot_boot_is_no_error_while_the_other_boots(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    refuse_boots(world, lambda number: number == 1, QUOTA)
+    world.compute.boots_to = ServerStatus.BUILDING
+    lb = world.create()
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.PENDING_CREATE
+    assert fault(world, lb)["code"] == "quota"
