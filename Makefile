@@ -96,7 +96,7 @@ debian:
 
 servers: debian
 	$(call install,mariadbd=mariadb-server galera_new_cluster=galera-4 rsync=rsync rabbitmq-server=rabbitmq-server \
-		memcached=memcached promtool=prometheus sqlite3=sqlite3)
+		memcached=memcached promtool=prometheus sqlite3=sqlite3 ping=iputils-ping)
 
 # Only the bench sends more requests than Python can.
 wrk: debian
