@@ -36,7 +36,7 @@ LOGIN = Login(
     user="octavia",
     project_id="service-id",
     project="service",
-    roles=("admin",),
+    roles=("admin", "service"),
     endpoints={"public": "http://10.0.0.5:9876"},
 )
 

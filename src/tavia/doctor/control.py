@@ -84,8 +84,16 @@ def token_checks(facts: Facts) -> Iterator[Said]:
             f"the API cannot check tokens, every request gets 503: {facts.token_checks}",
             _login_advice(facts, "keystone_authtoken"),
         )
+        return
+    login = facts.token_checks
+    if "service" not in login.roles:
+        yield wrong(
+            f"{login.user}, as whom the API checks tokens, lacks the role service: Neutron refuses (401) what it asks "
+            "on behalf of a tenant, where it has service_token_roles_required, as it should",
+            f"openstack role add --user {login.user} --project {login.project} service",
+        )
     else:
-        yield good(f"the API checks tokens as {facts.token_checks.user}")
+        yield good(f"the API checks tokens as {login.user}, which others believe to be a service")
 
 
 def _login_advice(facts: Facts, group: str) -> str:

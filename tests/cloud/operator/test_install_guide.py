@@ -246,8 +246,12 @@ def test_a_user_that_may_not_enough_is_named_with_the_command_that_helps(newcome
     assert (status, found["keystone"]["status"]) == (1, "wrong")
     assert found["compute-hosts"]["status"] == "unknown"  # Nova tells administrators alone
     newcomer.shell.run(found["keystone"]["advice"])
+    newcomer.shell.run("openstack role remove --user octavia --project service service")
     status, found = newcomer.doctor()
-    assert (status, found["keystone"]["status"]) == (0, "ok")
+    assert (status, found["keystone"]["status"], found["token-checks"]["status"]) == (1, "ok", "wrong")
+    newcomer.shell.run(found["token-checks"]["advice"])
+    status, found = newcomer.doctor()
+    assert (status, found["token-checks"]["status"]) == (0, "ok")
 
 
 @pytest.mark.parametrize(
