@@ -14,7 +14,7 @@ from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, TlsRefused, Unreachable
 from tavia.amphora.noop import NoopAgentClient
 from tavia.amphora.protocol import AgentFailed
-from tavia.cloud.protocols import Cloud, Server
+from tavia.cloud.protocols import Cloud, Server, ServerStatus
 from tavia.model.member_ports import as_column, member_ports, planned
 from tavia.model.resources import Amphora
 from tavia.model.seams import SeamError
@@ -130,12 +130,17 @@ class Steps:
         )
 
     def _fence_amphora(self, tree: Tree, step: Step, _facts: Facts) -> Record:
-        amphora = amphora_of(tree, step)
-        for server in self._servers(amphora):
-            self._cloud.compute.power_off(server.id)
-        for port in self._cloud.networking.ports(self.options.tags(amphora)):
-            if port.allowed_addresses:
-                self._cloud.networking.set_allowed_addresses(port.id, frozenset())
+        amphora, compute = amphora_of(tree, step), self._cloud.compute
+        try:
+            for server in self._servers(amphora):
+                if server.status is ServerStatus.BUILDING:  # Nova stops nothing that it still builds; it never served
+                    compute.delete(server.id)
+                else:
+                    compute.power_off(server.id)
+        finally:  # where a host is silent its network may still obey
+            for port in self._cloud.networking.ports(self.options.tags(amphora)):
+                if port.allowed_addresses:
+                    self._cloud.networking.set_allowed_addresses(port.id, frozenset())
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.PENDING_DELETE})
 
     def _remove_amphora(self, tree: Tree, step: Step, _facts: Facts) -> Record:

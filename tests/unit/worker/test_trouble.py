@@ -455,11 +455,27 @@ def test_a_half_that_cannot_be_fenced_does_not_keep_the_other_from_being_replace
     assert world.bundles[backup.id].generation == tree.generation
     assert {listener.provisioning_status for listener in tree.listeners} == {ACTIVE}
     assert old[Role.MASTER].id in {a.id for a in tree.amphorae}, "nobody proved it dead"
+    assert not world.networking.port(old[Role.MASTER].vrrp_port_id or "").allowed_addresses, "its network may obey"
     world.compute.power_off = power_off  # type: ignore[method-assign]
     world.look_again(lb)
     world.converge(lb)
     assert len(world.tree(lb).amphorae) == 2
     assert world.tree(lb).loadbalancer.fault is None
+
+
+def test_a_server_that_is_still_built_is_fenced_by_its_deletion(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    world.compute.boots_to = ServerStatus.BUILDING
+    world.converge(lb, passes=1)
+    (old,) = world.tree(lb).amphorae
+    before_each(world, "power-off", lambda: pytest.fail("Nova stops nothing that it still builds"))
+    world.sql(update(schema.amphora).values(status=AmphoraStatus.ERROR))
+    world.compute.boots_to = ServerStatus.ACTIVE
+    world.look_again(lb)
+    world.converge(lb)
+    assert world.compute.server(old.compute_id or "") is None
+    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
 
 
 def replace_one(world: World, lb: LoadBalancer, amphora_id: str) -> None:
