@@ -176,6 +176,26 @@ def test_links_begin_with_the_configured_base(make_api: ApiFactory) -> None:
     assert link["href"].startswith("https://lb.example.org/load-balancer/v2/lbaas/loadbalancers?limit=1&marker=")
 
 
+@pytest.mark.parametrize(
+    ("believed", "base"), [("true", "https://lb.example.org/load-balancer"), ("false", "http://127.0.0.1")]
+)
+def test_links_lead_through_the_proxy_before_the_api_where_that_is_to_be_believed(
+    make_api: ApiFactory, believed: str, base: str
+) -> None:
+    options = {"oslo_middleware": {"enable_proxy_headers_parsing": believed}}
+    api = make_api(**options, tavia={"allowed_hosts": "lb.example.org"})
+    said_by_the_proxy = {
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "lb.example.org",
+        "X-Forwarded-Prefix": "/load-balancer",
+    }
+    (version, *_) = api.get("/", headers=said_by_the_proxy)["versions"]
+    assert version["links"][0]["href"] == f"{base}/v2"
+    api.loadbalancer()
+    (link,) = api.get("/loadbalancers?limit=1", headers=said_by_the_proxy)["loadbalancers_links"]
+    assert link["href"].startswith(f"{base}/v2/lbaas/loadbalancers?limit=1&marker=")
+
+
 def test_the_openapi_document_describes_every_resource_with_its_limits(api: Api) -> None:
     document = api.get("/openapi.json")
     assert document["openapi"] == "3.1.0"
