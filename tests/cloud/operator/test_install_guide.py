@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -31,7 +32,8 @@ API_ADDRESS, SERVERS, NODE = "172.31.251.1", "172.31.251.2", "clnet"
 PROGRAMS = Path(sys.executable).parent
 SERVICES = ("tavia-api", "tavia-worker", "tavia-health-manager", "tavia-housekeeping")
 NOT_TYPED_HERE = ("openvswitch", "systemd", "tenant", "image")
-NAME = "guide"
+NAME = f"guide{secrets.token_hex(2)}"
+"""As short as an interface's name has to be; of this run alone."""
 LEG = f"{NAME}-hm0"
 
 SUBSTITUTIONS = [
@@ -171,7 +173,6 @@ def newcomer(cloud: OpenStackCloud) -> Iterator[Newcomer]:
         directory = Path(tempfile.mkdtemp(prefix="tavia-guide-"))
         stack.callback(shutil.rmtree, directory)
         directory.chmod(0o755)
-        _clean_up(cloud)
         stack.callback(_clean_up, cloud)
         found = Newcomer(cloud, directory, stack)
         found.follow(
