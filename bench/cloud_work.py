@@ -228,7 +228,7 @@ def takeover(stand: Stand, repeats: int) -> Iterator[Figure]:
                 outage_of(
                     outside,
                     lambda master=master: tavia.cloud.kill_server(master["compute_id"]),  # type: ignore[misc]
-                    lambda master=master: (tavia.vrrp_master(made["id"]) or master)["id"] != master["id"],  # type: ignore[misc]
+                    lambda master=master: tavia.vrrp_masters(made["id"]).keys() - {master["id"]},  # type: ignore[misc]
                 )
             )
     yield Figure(

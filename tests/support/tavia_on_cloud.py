@@ -122,13 +122,17 @@ class TaviaOnCloud:
         sql = "SELECT * FROM amphora WHERE loadbalancer_id = :id AND status <> 'DELETED' ORDER BY created_at"
         return self.rows(sql, id=loadbalancer_id)
 
-    def vrrp_master(self, loadbalancer_id: str) -> Json | None:
-        """The one amphora that said last that it holds the VIP."""
+    def vrrp_masters(self, loadbalancer_id: str) -> dict[str, Json]:
+        """By their ids the amphorae that said last that they hold the VIP: a dead one's last word stays."""
         sql = (
             "SELECT amphora.* FROM amphora JOIN amphora_health ON amphora_id = amphora.id "
             "WHERE loadbalancer_id = :id AND status = 'ALLOCATED' AND vrrp_state = 'MASTER'"
         )
-        found = self.rows(sql, id=loadbalancer_id)
+        return {row["id"]: row for row in self.rows(sql, id=loadbalancer_id)}
+
+    def vrrp_master(self, loadbalancer_id: str) -> Json | None:
+        """The only one of them."""
+        found = list(self.vrrp_masters(loadbalancer_id).values())
         return found[0] if len(found) == 1 else None
 
     def delete(self, loadbalancer_id: str, seconds: float = GONE_SECONDS) -> None:
@@ -231,7 +235,7 @@ def settings_of(
         "api_settings": {"auth_strategy": "keystone", "bind_host": ADDRESS},
         "keystone_authtoken": {**login, "www_authenticate_uri": login["auth_url"]},
         "service_auth": login,
-        "nova": {"region_name": region_name, "anti_affinity_policy": "anti-affinity"},
+        "nova": {"region_name": region_name},
         "neutron": {"region_name": region_name},
         "glance": {"region_name": region_name},
         "certificates": {
