@@ -47,8 +47,8 @@ def prepare() -> None:
 async def converge(old: Sequence[Interface], new: Sequence[Interface]) -> list[tuple[str, str]]:
     """Make the interfaces what ``new`` says, taking away what only ``old`` has.
 
-    Returns the addresses that were added, (interface, address) each. Raises AgentFailed: interface-missing when a MAC
-    address is not there after PLUG_SECONDS, interface-failed with what ``ip`` said.
+    Returns the addresses that were added, (interface, address) each. Raises AgentFailed: interface-missing with
+    the MAC addresses that are not there after PLUG_SECONDS, interface-failed with what ``ip`` said.
     """
     links, routes = await _plugged({each.mac.lower() for each in new})
     if any(":" in hop for each in (*old, *new) for _, hop in each.routes):

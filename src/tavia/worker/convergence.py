@@ -58,7 +58,7 @@ from tavia.worker.plan import (
     plan,
     serving,
 )
-from tavia.worker.ports import amphora_of
+from tavia.worker.ports import amphora_of, plug_again
 from tavia.worker.reading import observed
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
@@ -221,9 +221,11 @@ class Convergence:
     def _intend(self, steps: Sequence[Step], wanted: Wanted) -> None:
         """Have the rows name what the steps are about to make, in the transaction that begins them."""
         for step in steps:
-            record = self.controller.steps.intent(step, self._tree, wanted.subnet_ids)
-            self._tree = applied(self._tree, record)
-            self._unwritten.append(partial(write, record=record))
+            self._leave(self.controller.steps.intent(step, self._tree, wanted.subnet_ids))
+
+    def _leave(self, record: Record) -> None:
+        self._tree = applied(self._tree, record)
+        self._unwritten.append(partial(write, record=record))
 
     def _admitted(self, conn: Connection, steps: Sequence[Step]) -> list[Step]:
         """These steps without boots for which others have to end first."""
@@ -287,7 +289,10 @@ class Convergence:
             if isinstance(outcome, FenceRefused | BundleRefused):
                 refusals.append((step, outcome))
             elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
-                self.facts.unreachable[step.subject] = outcome
+                if forgets := plug_again(amphora_of(self._tree, step), outcome, self.facts):
+                    self._leave(forgets)
+                else:
+                    self.facts.unreachable[step.subject] = outcome
             elif isinstance(outcome, BootFailed) or (isinstance(outcome, SeamError) and step.kind in OF_A_ROLE):
                 self.facts.failed[amphora_of(self._tree, step).role] = outcome
             elif isinstance(outcome, SeamError) and step.kind in OPTIONAL:

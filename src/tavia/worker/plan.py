@@ -137,7 +137,8 @@ class Facts:
     ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed;
     ``failed``: why a role's amphora did not boot, or its old one was not fenced; ``undone``: why an optional step was
     not done; both are tried again by the next convergence only. ``queued``: amphorae that may not boot yet, because too
-    many do; ``vip_secured``: the VIP's port is there, and guarded.
+    many do; ``plugged_again``: what plugged ports that an agent did not see; ``vip_secured``: the VIP's port is there,
+    and guarded.
     """
 
     silent: frozenset[str] = frozenset()
@@ -148,6 +149,7 @@ class Facts:
     failed: dict[Role | None, SeamError] = field(default_factory=dict)
     undone: dict[Step, SeamError] = field(default_factory=dict)
     queued: set[str] = field(default_factory=set)
+    plugged_again: set[Step] = field(default_factory=set)
     committed_generation: int = 0
     vip_secured: bool = False
     vip_released: bool = False

@@ -227,6 +227,24 @@ def amphora_of(tree: Tree, step: Step) -> Amphora:
     return next(a for a in tree.amphorae if a.id == step.subject)
 
 
+def plug_again(amphora: Amphora, failure: SeamError, facts: Facts) -> Record:
+    """Ports on members' subnets that the agent does not see are to be plugged in again: somebody may have unplugged them.
+
+    Where that was tried, the amphora serves without them. None where the agent misses no such port.
+    """
+    old = member_ports(amphora)
+    lost = [
+        port for port in old if failure.code == "interface-missing" and port.port_id and port.mac in failure.message
+    ]
+    for port in lost:
+        plug = Step(Kind.PLUG_PORT, amphora.id, port.subnet_id)
+        if plug in facts.plugged_again:
+            facts.undone[plug] = _unplugged(amphora, port, failure)
+        facts.plugged_again.add(plug)
+    left = (replace(port, port_id=None) if port in lost else port for port in old)
+    return Changed(amphora, {"member_ports": as_column(left)}) if lost else None
+
+
 def server_group_name(loadbalancer_id: str) -> str:
     """Of the group that keeps a pair's servers apart."""
     return f"octavia-lb-{loadbalancer_id}"

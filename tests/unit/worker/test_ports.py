@@ -390,3 +390,47 @@ def test_a_boot_that_compute_did_not_take_on_gives_its_turn_to_others(make_world
         world.converge(lb, passes=1)
     world.converge(other)
     assert shown(world, other) == (ACTIVE, None)
+
+
+def lose_member_port(world: World, lb: LoadBalancer, *, is_deleted: bool) -> str:
+    """Somebody unplugs the first of an amphora's ports on members' subnets; returns its id."""
+    (amphora,) = world.tree(lb).amphorae
+    lost: str = amphora.member_ports[0]["port_id"]
+    world.compute.detach_port(amphora.compute_id or "", lost)
+    if is_deleted:
+        world.networking.lose(lost)
+    return lost
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_port_that_somebody_took_from_an_amphora_is_plugged_in_again(make_world: MakeWorld, is_deleted: bool) -> None:
+    world = make_world()
+    lb = serving(world)
+    add_members(world, lb, "a-subnet", "b-subnet")
+    world.converge(lb)
+    lose_member_port(world, lb, is_deleted=is_deleted)
+    add_members(world, lb, "vip-subnet")
+    world.converge(lb)
+    assert shown(world, lb) == (ACTIVE, None)
+    assert interfaces(world, lb) == ["eth1", "eth2", "eth3"]
+
+
+def test_one_that_never_shows_in_the_amphora_keeps_no_other_member_from_being_served(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = serving(world)
+    add_members(world, lb, "a-subnet", "b-subnet")
+    world.converge(lb)
+    lose_member_port(world, lb, is_deleted=False)
+
+    def not_seen_inside(server_id: str, port_id: str) -> None:
+        pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.compute, "attach_port", not_seen_inside)
+        add_members(world, lb, "vip-subnet")
+        world.converge(lb, passes=1)
+        assert shown(world, lb) == (ACTIVE, "interface-missing")
+        assert interfaces(world, lb) == ["eth1", "eth3"]
+    again(world, lb)
+    assert shown(world, lb) == (ACTIVE, None)
+    assert interfaces(world, lb) == ["eth1", "eth2", "eth3"]
