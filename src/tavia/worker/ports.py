@@ -228,7 +228,7 @@ def amphora_of(tree: Tree, step: Step) -> Amphora:
 
 
 def plug_again(amphora: Amphora, failure: SeamError, facts: Facts) -> Record:
-    """Ports on members' subnets that the agent does not see are to be plugged in again: somebody may have unplugged them.
+    """Ports on members' subnets that the agent does not see are to be plugged in again: somebody may have taken them.
 
     Where that was tried, the amphora serves without them. None where the agent misses no such port.
     """
