@@ -129,7 +129,7 @@ class Steps:
             )
         )
 
-    def _fence_amphora(self, tree: Tree, step: Step, _facts: Facts) -> Record:
+    def _fence_amphora(self, tree: Tree, step: Step, facts: Facts) -> Record:
         amphora, compute = amphora_of(tree, step), self._cloud.compute
         try:
             for server in self._servers(amphora):
@@ -137,11 +137,17 @@ class Steps:
                     compute.delete(server.id)
                 else:
                     compute.power_off(server.id)
-        finally:  # where a host is silent its network may still obey
-            for port in self._cloud.networking.ports(self.options.tags(amphora)):
-                if port.allowed_addresses:
-                    self._cloud.networking.set_allowed_addresses(port.id, frozenset())
+        except SeamError:
+            if amphora.id in (*facts.silent, *facts.unreachable):  # where a host is silent its network may still obey
+                self._take_vip(amphora)
+            raise
+        self._take_vip(amphora)
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.PENDING_DELETE})
+
+    def _take_vip(self, amphora: Amphora) -> None:
+        for port in self._cloud.networking.ports(self.options.tags(amphora)):
+            if port.allowed_addresses:
+                self._cloud.networking.set_allowed_addresses(port.id, frozenset())
 
     def _remove_amphora(self, tree: Tree, step: Step, _facts: Facts) -> Record:
         amphora = amphora_of(tree, step)

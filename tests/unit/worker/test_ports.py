@@ -434,3 +434,22 @@ def test_one_that_never_shows_in_the_amphora_keeps_no_other_member_from_being_se
     again(world, lb)
     assert shown(world, lb) == (ACTIVE, None)
     assert interfaces(world, lb) == ["eth1", "eth2", "eth3"]
+
+
+def test_an_amphora_that_serves_keeps_the_vip_until_it_is_off(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = serving(world)
+    (old,) = world.tree(lb).amphorae
+
+    def locked(server_id: str) -> None:
+        raise SeamError(Seam.BOOT, "server-locked", f"server {server_id} is locked")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.compute, "power_off", locked)
+        world.failover(lb)
+        world.converge(lb, passes=1)
+        assert world.networking.port(old.vrrp_port_id or "").allowed_addresses == {lb.vip_address}
+        assert len(world.tree(lb).amphorae) == 2
+    again(world, lb)
+    assert shown(world, lb) == (ACTIVE, None)
+    assert old.id not in {a.id for a in world.tree(lb).amphorae}
