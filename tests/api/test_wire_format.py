@@ -182,8 +182,9 @@ def test_links_begin_with_the_configured_base(make_api: ApiFactory) -> None:
 def test_links_lead_through_the_proxy_before_the_api_where_that_is_to_be_believed(
     make_api: ApiFactory, believed: str, base: str
 ) -> None:
-    options = {"oslo_middleware": {"enable_proxy_headers_parsing": believed}}
-    api = make_api(**options, tavia={"allowed_hosts": "lb.example.org"})
+    api = make_api(
+        oslo_middleware={"enable_proxy_headers_parsing": believed}, tavia={"allowed_hosts": "lb.example.org"}
+    )
     said_by_the_proxy = {
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "lb.example.org",
