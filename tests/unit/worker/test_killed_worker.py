@@ -7,13 +7,17 @@ points but computing, so before one is after the one before it.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from world import Killed, World
 
+from tavia.amphora.client import Unreachable
 from tavia.model.member_ports import plugged_subnets
 from tavia.model.resources import LoadBalancer, Member
+from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.model.tree import Tree
 from tavia.store import intents
@@ -180,3 +184,40 @@ def test_nothing_is_left_where_a_tenant_deletes_what_a_killed_worker_half_made(
         assert list(world.networking.found) == ([] if is_ours else [loadbalancer.vip_port_id])
         assert not any(world.networking.groups_of.values())
         assert not (world.compute.found or world.networking.groups or world.compute.groups)
+
+
+def fail_once(world: World, index: int, *, is_done: bool) -> None:
+    """The effect of this number fails: for good before it is done, or its answer is lost."""
+    through, count = world.switch.through, itertools.count()
+
+    def failing(name: str, effect: Callable[[], Any]) -> Any:
+        if name == "transaction" or next(count) != index:
+            return through(name, effect)
+        if is_done:
+            through(name, effect)
+        if name == "put-bundle":
+            raise Unreachable("agent-timeout", "no answer")
+        raise SeamError(Seam.BOOT, "cloud-down", f"{name} failed", permanent=not is_done)
+
+    world.switch.through = failing  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_one_effect_that_fails_is_made_good(
+    operation: Callable[[World], LoadBalancer], is_done: bool, make_world: MakeWorld
+) -> None:
+    topology = Topology.ACTIVE_STANDBY
+    unfailing = make_world(topology)
+    loadbalancer = operation(unfailing)
+    unfailing.switch.arm()
+    unfailing.converge(loadbalancer)
+    for index in range(sum(name != "transaction" for name in unfailing.switch.names)):
+        world = make_world(topology)
+        loadbalancer = operation(world)
+        fail_once(world, index, is_done=is_done)
+        for _ in range(3):
+            world.converge(loadbalancer)
+            world.look_again(loadbalancer)
+        finished(world, loadbalancer)
+        assert world.tree(loadbalancer).loadbalancer.fault is None
