@@ -5,8 +5,8 @@ CLOCK_MONOTONIC in seconds, which all processes of a machine share.
 
 ``first ADDRESS PORT BODY``: when an answer with this body (empty: any) first came.
 ``all ADDRESS PORT COUNT``: when so many different bodies had come.
-``steady ADDRESS PORT``: a new connection every 10 ms until its input ends; when each was begun, and whether it was
-served, as JSON.
+``steady ADDRESS PORT [PATIENCE]``: a new connection every 10 ms until its input ends; when each was begun, and whether
+it was served within so many seconds, as JSON.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def all_members(address: str, port: int, count: int) -> float:
     return time.monotonic()
 
 
-async def steady(address: str, port: int) -> list[tuple[float, bool]]:
+async def steady(address: str, port: int, patience: float = PATIENCE) -> list[tuple[float, bool]]:
     """Requests do not wait for each other."""
     asked: list[tuple[float, bool]] = []
     running: set[asyncio.Task[None]] = set()
@@ -67,7 +67,7 @@ async def steady(address: str, port: int) -> list[tuple[float, bool]]:
     async def one() -> None:
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 asked.append((begun, (await _exchange(address, port)).startswith(GOOD)))
         except OSError:  # TimeoutError is one
             asked.append((begun, False))
@@ -104,6 +104,8 @@ def main(argv: list[str]) -> None:
             print(all_members(address, int(port), int(count)), flush=True)
         case "steady", []:
             print(json.dumps(asyncio.run(steady(address, int(port)))), flush=True)
+        case "steady", [patience]:
+            print(json.dumps(asyncio.run(steady(address, int(port), float(patience)))), flush=True)
         case _:
             raise SystemExit(__doc__)
 

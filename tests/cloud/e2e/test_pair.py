@@ -9,7 +9,7 @@ from served import await_served
 from tavia_on_cloud import BOOT_SECONDS, TaviaOnCloud
 from tenant import TenantServer
 
-LONGEST_OUTAGE = 15.0
+LONGEST_OUTAGE = 10.0
 """Seconds; adverts every second, three of them missed, and one processor for all guests."""
 
 
