@@ -17,7 +17,7 @@ BEFORE, AFTER = 1.0, 2.0
 """Seconds that the client is served before what happens, and again after it."""
 OVER_SECONDS = 120.0
 PATIENCE = "0.9"
-"""Seconds for an answer: guests on an emulated processor take their time, but a SYN that was lost is sent again after 1."""
+"""Seconds for an answer: emulated guests take their time, but a SYN that was lost is sent again after 1."""
 
 
 def outage_of(address: str, happen: Callable[[], object], over: Callable[[], object]) -> float:
