@@ -43,7 +43,7 @@ SUBSTITUTIONS = [
     (r"\$\(hostname\)", "cl-node"),
     (r"(openstack (?:user|role|service|endpoint) .*)(?<!-)\boctavia\b", rf"\1{NAME}-octavia"),
     (r"(--project|project show|--domain default|-c id|service) service\b", rf"\1 {NAME}-service"),
-    (r"\blb-", f"{NAME}-"),
+    (r"\blb-(mgmt|health)", rf"{NAME}-\1"),
     (r"(openstack flavor .*)\bamphora$", rf"\1{NAME}-amphora"),
     (r"\bflavor show (.*) amphora\)", rf"flavor show \1 {NAME}-amphora)"),
     (r"(mariadb .*DATABASE) octavia", rf"\1 {NAME}_octavia"),
