@@ -42,7 +42,7 @@ SUBSTITUTIONS = [
     (r"\$\(hostname -I .*\)", API_ADDRESS),
     (r"\$\(hostname\)", "cl-node"),
     (r"(openstack (?:user|role|service|endpoint) .*)(?<!-)\boctavia\b", rf"\1{NAME}-octavia"),
-    (r"(--project|project show|--domain default|-c id|service) service\b", rf"\1 {NAME}-service"),
+    (r"(--project|project show|--domain default|-c id) service\b", rf"\1 {NAME}-service"),
     (r"\blb-(mgmt|health)", rf"{NAME}-\1"),
     (r"(openstack flavor .*)\bamphora$", rf"\1{NAME}-amphora"),
     (r"\bflavor show (.*) amphora\)", rf"flavor show \1 {NAME}-amphora)"),
