@@ -232,6 +232,8 @@ def test_a_member_starts_unmonitored_or_offline(api: Api, pool: str) -> None:
         ({"address": "10.0.0"}, 400, "address. Value: '10.0.0'. Value should be IPv4 or IPv6 format"),
         ({"address": "::1%lo"}, 400, "IPv4 or IPv6"),
         ({"address": "169.254.169.254"}, 400, "169.254.169.254 is not a valid option for member address"),
+        ({"address": "::ffff:169.254.169.254"}, 400, "is not a valid option for member address"),
+        ({"address": "::FFFF:A9FE:A9FE"}, 400, "is not a valid option for member address"),
         ({"weight": 257}, 400, "lower or equal to 256"),
         ({"weight": "x"}, 400, "Value should be an integer"),
         ({"weight": 1.5}, 400, "Value should be an integer"),

@@ -90,10 +90,16 @@ def merged_persistence(old: dict[str, Any] | None, given: dict[str, Any] | None)
 
 
 def member(row: Member, reserved_addresses: Collection[str]) -> Member:
-    """Some addresses are no member's: the cloud's metadata service."""
-    if row.address in reserved_addresses:
+    """Some addresses are no member's, however they are written: the cloud's metadata service would tell its keys."""
+    if _reached(row.address) in map(_reached, reserved_addresses):
         raise invalid_option(row.address, "member address")
     return row
+
+
+def _reached(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An IPv4-mapped address (::ffff:192.0.2.1) reaches the IPv4 one."""
+    parsed = ipaddress.ip_address(address)
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def healthmonitor(row: HealthMonitor) -> HealthMonitor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 GROUP = "networking"
 OPTIONS = [
@@ -13,6 +13,7 @@ OPTIONS = [
     cfg.ListOpt("denylist_vip_networks", default=[], help="Ids of networks that no VIP may be on."),
     cfg.ListOpt(
         "reserved_ips",
+        item_type=types.IPAddress(),
         default=["169.254.169.254"],
         help="Addresses that no member may have, such as the cloud's metadata service.",
     ),

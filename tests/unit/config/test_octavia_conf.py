@@ -144,6 +144,11 @@ def test_what_has_no_effect_is_named_once_and_nothing_else_is(
             r"\[controller_worker\] compute_driver.*nova",
         ),
         ("cleanup_interval = 60", "cleanup_interval = 0", r"\[house_keeping\] cleanup_interval"),
+        (
+            "reserved_ips = 169.254.169.254, 169.254.169.253",
+            "reserved_ips = metadata",
+            r"\[networking\] reserved_ips: .*metadata",
+        ),
         ("allow_vip_port_id = False", "allow_vip_port_id = perhaps", r"\[networking\] allow_vip_port_id: .*perhaps"),
     ],
 )
