@@ -40,26 +40,46 @@ def test_a_port_whose_maker_died_before_it_was_tagged_is_found_all_the_same(
     stand: Stand, cloud: Cloud, make_port: Make, is_vip: bool
 ) -> None:
     tenant = stand.admin.identity.find_project("demo").id if is_vip else None
-    port = make_port(is_vip=is_vip, project_id=tenant)
+    (deployment,) = (tag for tag in stand.tags if tag.startswith("tavia-deployment"))
+    its_tags = frozenset({deployment, "tavia-loadbalancer=l"}) if is_vip else stand.tags
+    port = make_port(is_vip=is_vip, project_id=tenant, tags=its_tags)
     try:
         stand.admin.network.set_tags(stand.admin.network.get_port(port.id), [])
-        (deployment,) = (tag for tag in stand.tags if tag.startswith("tavia-deployment"))
-        for tags in (stand.tags, frozenset({deployment})):
-            assert [(found.id, found.tags) for found in cloud.networking.ports(tags)] == [(port.id, stand.tags)]
+        for tags in (its_tags, frozenset({deployment})):
+            assert [(found.id, found.tags) for found in cloud.networking.ports(tags)] == [(port.id, its_tags)]
     finally:
         cloud.networking.delete_port(port.id)
 
 
 def test_a_vips_port_is_the_tenants_and_looks_like_octavias(stand: Stand, cloud: Cloud, make_port: Make) -> None:
     tenant = stand.admin.identity.find_project("demo").id
-    port = make_port(is_vip=True, project_id=tenant, device_id="lb-1")
+    (deployment,) = (tag for tag in stand.tags if tag.startswith("tavia-deployment"))
+    its_tags = frozenset({deployment, "tavia-loadbalancer=l"})
+    port = make_port(is_vip=True, project_id=tenant, device_id="lb-1", tags=its_tags)
     try:
         neutrons = stand.admin.network.get_port(port.id)
         assert (neutrons.project_id, neutrons.device_owner, neutrons.device_id) == (tenant, "Octavia", "lb-1")
         assert not neutrons.is_admin_state_up
-        assert cloud.networking.ports(stand.tags) == [port]
+        assert cloud.networking.ports(its_tags) == [port]
     finally:
         cloud.networking.delete_port(port.id)
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_port_that_a_tenant_makes_look_like_an_amphoras_is_not_taken_for_one(
+    stand: Stand, cloud: Cloud, make_port: Make, tagged: bool
+) -> None:
+    """Owners of a network see the ports on it, with their names and tags."""
+    tenant = stand.admin.identity.find_project("demo").id
+    (deployment,) = (tag for tag in stand.tags if tag.startswith("tavia-deployment"))
+    forged = make_port(project_id=tenant, is_vip=True)
+    try:
+        if not tagged:
+            stand.admin.network.set_tags(stand.admin.network.get_port(forged.id), [])
+        for tags in (stand.tags, frozenset({deployment})):
+            assert cloud.networking.ports(tags) == []
+    finally:
+        cloud.networking.delete_port(forged.id)
 
 
 def test_a_wanted_address_is_given_or_the_reason_why_not(stand: Stand, cloud: Cloud, make_port: Make) -> None:

@@ -61,7 +61,13 @@ class NeutronNetworking:
             if not tags:
                 return [_port(port) for port in neutron.ports()]
             tagged = list(neutron.ports(tags=_joined(tags)))
-            return [_port(port) for port in (*tagged, *self._half_made(neutron, tags))]
+            return [_port(port) for port in (*tagged, *self._half_made(neutron, tags)) if self._is_ours(port)]
+
+    def _is_ours(self, port: Any) -> bool:
+        """Only VIPs' ports are in other projects than ours: there anybody may write what makes a port an amphora's."""
+        return port.project_id == self._service.own_project or not any(
+            tag.startswith("tavia-amphora=") for tag in (*(port.tags or ()), *_told_tags(port))
+        )
 
     def _half_made(self, neutron: Any, tags: frozenset[str]) -> Iterator[Any]:
         """Ports whose tags are in their description alone: with just these tags; with one more where it is only one.
