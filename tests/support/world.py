@@ -365,6 +365,7 @@ class World:
         self.announced: list[tuple[Event, LoadBalancer]] = []
         self.topology = topology
         self.build_rate_limit: int | None = None
+        self.random_name_length = 0
 
     # what a tenant does
 
@@ -475,6 +476,7 @@ class World:
             agent_patience=600.0,
             agent_interval=5.0,
             build_rate_limit=self.build_rate_limit,
+            random_name_length=self.random_name_length,
             anti_affinity="anti-affinity",
         )
         steps = Steps(database, cloud, self.authority, lambda: options, lambda a: cast(AgentClient, FakeAgent(self, a)))

@@ -6,12 +6,12 @@ from oslo_config import cfg
 
 GROUP = "haproxy_amphora"
 OPTIONS = [
-    cfg.IPOpt("bind_host", default="::", help="Address on which the amphora's agent listens."),
-    cfg.PortOpt("bind_port", default=9443, help="Port of the amphora's agent."),
+    cfg.PortOpt("bind_port", default=9443, help="Port of the amphora's agent. It listens on its management address."),
     cfg.StrOpt(
         "lb_network_interface",
         default="o-hm0",
-        help="This controller's interface on the management network, by which link-local IPv6 addresses are reached.",
+        help="This controller's interface on the management network. Only tavia doctor reads it: amphorae have no "
+        "link-local addresses there.",
     ),
     cfg.IntOpt(
         "connection_max_retries",

@@ -10,6 +10,8 @@ from tavia.doctor.findings import Said, Unknown, good, known, warning, wrong
 
 SMALLEST_MTU = 1280
 SSH = 22
+IMAGES_PORT = 9443
+"""On which the agent listens in the image of ours, whose firewall lets in nothing else."""
 MGMT_NETWORK = "lb-mgmt-net"
 """The worker takes the network of this name where the configuration names none."""
 GUIDE = "docs/install-openstack.md, The controller's leg"
@@ -45,6 +47,11 @@ def networks(facts: Facts) -> Iterator[Said]:
 def amphora_groups(facts: Facts) -> Iterator[Said]:
     """What an amphora's management port lets in."""
     named, port = facts.conf.controller_worker.amp_secgroup_list, facts.conf.haproxy_amphora.bind_port
+    if port != IMAGES_PORT:
+        yield warning(
+            f"[haproxy_amphora] bind_port is {port}: the image that make image makes listens on {IMAGES_PORT} alone",
+            "remove bind_port, unless the image is another",
+        )
     if not named:
         yield wrong(
             "[controller_worker] amp_secgroup_list is empty: amphorae get the default group, and no controller in",
@@ -99,7 +106,7 @@ def leg(facts: Facts) -> Iterator[Said]:
         elif found.name != name:
             yield warning(
                 f"this host reaches amphorae by {found.name} ({address}); [haproxy_amphora] lb_network_interface is "
-                f"{name}, which counts for link-local IPv6 addresses alone",
+                f"{name}, which only this check reads",
                 f"set [haproxy_amphora] lb_network_interface = {found.name}",
             )
         else:

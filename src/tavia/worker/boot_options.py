@@ -17,7 +17,8 @@ class BootOptions:
     take to say that a server runs, ``agent_patience`` how long its agent may take to answer after that; it is tried at
     least every ``agent_interval``.
     ``build_rate_limit`` amphorae are built by compute at a time, None: any number. ``peers_only``: the halves of a pair
-    let each other's traffic in from each other alone.
+    let each other's traffic in from each other alone. ``random_name_length``: of servers' names, 0: they tell the
+    amphora.
     """
 
     deployment_id: str
@@ -41,6 +42,7 @@ class BootOptions:
     agent_interval: float
     build_rate_limit: int | None = None
     peers_only: bool = True
+    random_name_length: int = 0
 
     def tags(self, amphora: Amphora) -> frozenset[str]:
         """What all that is made for an amphora carries."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -93,7 +95,7 @@ class Boots:
         certificate = self._authority.issue_amphora(amphora.id, validity)
         compute_id = self._cloud.compute.boot(
             ServerSpec(
-                name=f"amphora-{amphora.id}",
+                name=server_name(amphora.id, self._options.random_name_length),
                 image_id=image_id,
                 flavor=self._options.flavor,
                 port_ids=self._port_ids(amphora),
@@ -201,6 +203,13 @@ class Boots:
         waited = f"no answer in {self._options.agent_patience:.0f} s"
         advice = f"; {ADVICE[failure.code]}" if failure.code in ADVICE else ""
         return SeamError(failure.seam, failure.code, f"{failure.message} ({waited}){advice}")
+
+
+def server_name(amphora_id: str, random_length: int) -> str:
+    """Of an amphora's server: it tells the amphora, or nothing (a letter first, as host names want it)."""
+    if not random_length:
+        return f"amphora-{amphora_id}"
+    return "a" + "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(random_length - 1))
 
 
 def _boot_failure(amphora: Amphora, server: Server | None) -> SeamError | None:

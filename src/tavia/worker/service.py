@@ -154,6 +154,7 @@ def boot_options(conf: cfg.ConfigOpts, deployment_id: str) -> Callable[[], BootO
         agent_interval=agent.connection_retry_interval,
         build_rate_limit=limit if limit >= 0 else None,
         peers_only=conf.networking.use_remote_group_for_lb_peer_ports,
+        random_name_length=conf.nova.random_amphora_name_length,
     )
     return lambda: replace(at_start, **_mutable(conf))
 

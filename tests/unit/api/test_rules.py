@@ -19,7 +19,8 @@ from tavia.store.rows import utcnow
     ],
 )
 def test_a_reserved_address_is_no_members_however_it_is_written(reserved: str, address: str) -> None:
-    owner = {"loadbalancer_id": "l", "project_id": "p", "pool_id": "x"}
-    row = Member(id="m", created_at=utcnow(), address=address, protocol_port=80, **owner)
+    row = Member(
+        id="m", created_at=utcnow(), loadbalancer_id="l", pool_id="x", project_id="p", address=address, protocol_port=80
+    )
     with pytest.raises(ApiError, match="not a valid option for member address"):
         rules.member(row, [reserved])

@@ -80,7 +80,7 @@ def test_defaults_are_octavias(written: Write) -> None:
     assert conf.health_manager.failover_threshold is None
     assert (conf.controller_worker.amp_active_retries, conf.controller_worker.amp_active_wait_sec) == (30, 10)
     haproxy = conf.haproxy_amphora
-    assert (haproxy.bind_host, haproxy.connection_max_retries, haproxy.connection_retry_interval) == ("::", 120, 5)
+    assert (haproxy.bind_port, haproxy.connection_max_retries, haproxy.connection_retry_interval) == (9443, 120, 5)
     assert haproxy.build_rate_limit == -1
     assert (conf.nova.endpoint_type, conf.nova.anti_affinity_policy) == ("publicURL", "anti-affinity")
     assert not conf.nova.enable_anti_affinity

@@ -66,7 +66,6 @@ def load(path: Path, prog: str = "tavia-worker") -> cfg.ConfigOpts:
         ("networking", "reserved_ips", ["169.254.169.254", "169.254.169.253"]),
         ("networking", "allow_invisible_resource_usage", False),
         ("networking", "use_remote_group_for_lb_peer_ports", True),
-        ("haproxy_amphora", "bind_host", "0.0.0.0"),
         ("haproxy_amphora", "connection_max_retries", 240),
         ("haproxy_amphora", "build_rate_limit", 10),
         ("controller_worker", "amp_ssh_key_name", "octavia_ssh_key"),
@@ -114,6 +113,7 @@ def test_what_has_no_effect_is_named_once_and_nothing_else_is(
         "[task_flow] jobboard_enabled",
         "[compute] max_retries",
         "[cinder] endpoint_type",
+        "[haproxy_amphora] bind_host",
         "[api_settings] tls_cipher_blacklist",
     ):
         assert unused in named

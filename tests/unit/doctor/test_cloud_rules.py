@@ -141,6 +141,14 @@ CASES: list[tuple[str, dict[tuple[str, str], Any], dict[str, Any], Status, str, 
     ("boot-networks", {}, {"networks": network(1200, "172.16.0.0/22")}, WARNING, "MTU of 1200", "network set --mtu"),
     # -- security groups
     ("amphora-security-groups", {(WORKER, "amp_secgroup_list"): []}, {}, WRONG, "is empty", "security group create"),
+    (
+        "amphora-security-groups",
+        {("haproxy_amphora", "bind_port"): 9444},
+        {"groups": group(rule("tcp", 9444, 9444))},
+        WARNING,
+        "the image that make image makes listens on 9443 alone",
+        "remove bind_port",
+    ),
     ("amphora-security-groups", {}, {"groups": {"g": None}}, WRONG, "names g, which", "security group list"),
     (
         "amphora-security-groups",

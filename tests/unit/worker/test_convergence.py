@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -413,3 +414,13 @@ def test_the_vips_port_stays_where_it_was_not_ours(make_world: MakeWorld) -> Non
     world.delete(lb)
     world.converge(lb)
     assert list(world.networking.found) == [lb.vip_port_id]
+
+
+@pytest.mark.parametrize(("length", "form"), [(0, "amphora-[0-9a-f-]{36}"), (1, "a"), (12, "a[A-Z0-9]{11}")])
+def test_a_servers_name_tells_the_amphora_or_nothing(make_world: MakeWorld, length: int, form: str) -> None:
+    world = make_world()
+    world.random_name_length = length
+    lb = world.create()
+    world.converge(lb)
+    (server,) = world.compute.found.values()
+    assert re.fullmatch(form, server.name)

@@ -50,3 +50,10 @@ def test_an_agent_that_is_silent_is_given_up_within_a_steps_deadline(
     conf.set_override("rest_request_read_timeout", read, "haproxy_amphora")
     conf.set_override("step_deadline", deadline, "tavia")
     assert service.answer_timeout(conf) == expected
+
+
+def test_random_names_of_servers_are_as_long_as_nova_is_told(conf: cfg.ConfigOpts) -> None:
+    conf.set_override("client_ca", __file__, "controller_worker")
+    assert service.boot_options(conf, "d")().random_name_length == 0
+    conf.set_override("random_amphora_name_length", 12, "nova")
+    assert service.boot_options(conf, "d")().random_name_length == 12
