@@ -43,7 +43,7 @@ class _Seen:
     siblings: Sequence[Sibling]
     failovers: Mapping[str, int]
     amphorae: int
-    one_heard: tuple[str, str] | None
+    one_heard: tuple[str, str, str] | None
 
     def others(self, amphora: Troubled) -> list[Sibling]:
         """The other standing amphorae of its load balancer."""

@@ -15,6 +15,10 @@ from tavia.model.seams import SeamError
 MOST_ASKED = 100
 """Agents asked in one cycle. Of the others it stays unknown whether they answer, which proves nothing."""
 
+FEW = 10
+"""Suspects up to whom compute is asked for each by name. The list of a thousand servers takes Nova seconds, and those
+whose replacement is held are suspects in every cycle."""
+
 AskAgent = Callable[[str, str], AgentStatus]
 """Amphora id and management address to its agent's status; raises as AgentClient does."""
 
@@ -42,17 +46,22 @@ class Witnesses:
         """Ask no more; answers under way are not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def gather(self, suspects: Sequence[Suspect], one_heard: tuple[str, str] | None) -> dict[str, Evidence]:
-        """The evidence of each suspect, by id. ``one_heard`` is a healthy amphora (id, address) to compare with."""
-        servers = self._servers()
+    def gather(self, suspects: Sequence[Suspect], one_heard: tuple[str, str, str] | None) -> dict[str, Evidence]:
+        """The evidence of each suspect, by id.
+
+        ``one_heard`` is a healthy amphora to compare with: its id, management address and server.
+        """
+        servers = self._servers(one_heard[2] if one_heard and len(suspects) <= FEW else None)
         asked = {s.id for s in suspects[:MOST_ASKED]}
         gathered = self._executor.map(lambda s: self._about(s, servers, ask_agent=s.id in asked), suspects)
         evidence = {s.id: e for s, e in zip(suspects, gathered, strict=True)}
         return self._compared(evidence, one_heard)
 
-    def _servers(self) -> dict[str, Server] | None:
+    def _servers(self, enough: str | None) -> dict[str, Server] | None:
+        """All of ours, or the one whose sight is enough to trust what compute says of others."""
         try:
-            return {server.id: server for server in self._compute.servers(self._tags)}
+            found = [self._compute.server(enough)] if enough else self._compute.servers(self._tags)
+            return {server.id: server for server in found if server}
         except SeamError:
             return None
 
@@ -68,7 +77,7 @@ class Witnesses:
             return suspect.known
         another_visible = bool(servers.keys() - {suspect.compute_id})
         try:
-            # A list may leave a server out (a cell that is down), so its absence is asked for by name.
+            # A list may leave a server out (a cell that is down), so who is not in it is asked for by name.
             server = servers.get(suspect.compute_id) or self._compute.server(suspect.compute_id)
         except SeamError:
             return suspect.known
@@ -94,14 +103,14 @@ class Witnesses:
             return known
         return replace(known, agent_answers=True, tls_fails=False, serves=status.haproxy_up)
 
-    def _compared(self, evidence: dict[str, Evidence], one_heard: tuple[str, str] | None) -> dict[str, Evidence]:
+    def _compared(self, evidence: dict[str, Evidence], one_heard: tuple[str, str, str] | None) -> dict[str, Evidence]:
         """Where TLS fails: does it fail with others too, seen from here?"""
         refusing = [i for i, e in evidence.items() if e.tls_fails]
         if not refusing:
             return evidence
         others: Iterable[Evidence] = evidence.values()
         if one_heard is not None:
-            others = [*others, self._agent_facts(*one_heard, Evidence())]
+            others = [*others, self._agent_facts(*one_heard[:2], Evidence())]
         failing = sum(e.tls_fails is True for e in others)
         answering = any(e.agent_answers for e in others)
         elsewhere: Fact = True if failing > 1 else False if answering else None

@@ -197,20 +197,21 @@ def siblings(conn: Connection, loadbalancer_ids: Collection[str], timeout: float
     ]
 
 
-def one_heard(conn: Connection, timeout: float, *, but: Collection[str]) -> tuple[str, str] | None:
-    """Some allocated amphora that is heard: its id and management address."""
+def one_heard(conn: Connection, timeout: float, *, but: Collection[str]) -> tuple[str, str, str] | None:
+    """Some allocated amphora that is heard: its id, management address and server."""
     row = conn.execute(
-        select(_amphora.id, _amphora.lb_network_ip)
+        select(_amphora.id, _amphora.lb_network_ip, _amphora.compute_id)
         .join(schema.amphora_health, _health.amphora_id == _amphora.id)
         .where(
             _amphora.status == AmphoraStatus.ALLOCATED,
             _amphora.lb_network_ip.is_not(None),
+            _amphora.compute_id.is_not(None),
             _amphora.id.not_in(but),
             _health.last_update >= now() - timeout,
         )
         .limit(1)
     ).first()
-    return (row.id, row.lb_network_ip) if row else None
+    return (row.id, row.lb_network_ip, row.compute_id) if row else None
 
 
 def automatic_failovers(conn: Connection, loadbalancer_ids: Collection[str], window: float) -> dict[str, int]:
