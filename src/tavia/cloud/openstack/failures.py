@@ -13,6 +13,7 @@ from typing import Any
 
 from keystoneauth1 import exceptions as login
 from openstack import exceptions as sdk
+from requests import JSONDecodeError
 
 from tavia.cloud.protocols import AddressRefused, NotFound
 from tavia.model.seams import Seam, SeamError
@@ -189,6 +190,8 @@ def told(service: str, *, users: bool = False) -> Iterator[None]:
     """Raise what the libraries raise as SeamError; ``service`` is keystone, nova, neutron or glance."""
     try:
         yield
+    except JSONDecodeError as error:  # openstacksdk lets it through
+        raise down(service, f"it answers with what is no JSON, as a proxy before it might: {error}") from error
     except (login.ClientException, sdk.SDKException) as error:
         meaning = meaning_of(error, service, users=users)
         raise meaning from (None if _VALUE.search(str(error)) else error)  # a traceback must not tell it either

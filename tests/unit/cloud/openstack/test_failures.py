@@ -248,3 +248,13 @@ def test_user_data_that_nova_refuses_is_not_repeated_not_even_in_a_traceback() -
 def test_a_page_of_text_becomes_a_line() -> None:
     assert shortened("one\n  two\n") == "one two"
     assert len(shortened("x" * 5000)) == LONGEST + 3
+
+
+@pytest.mark.parametrize("service", ["nova", "neutron"])
+def test_a_page_where_an_answer_should_be_is_a_service_that_is_down(service: str) -> None:
+    """The health manager would end with anything else."""
+    answer = requests.Response()
+    answer.status_code, answer._content = 200, b"<html>maintenance</html>"
+    with pytest.raises(SeamError, match="no JSON") as failure, told(service):
+        answer.json()
+    assert (failure.value.code, failure.value.permanent) == (f"{service}-down", False)
