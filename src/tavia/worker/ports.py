@@ -133,10 +133,14 @@ class Ports:
         name = f"octavia-lb-{purpose}-{amphora.id}"
         if name in existing:
             return existing[name]
+        subnet_ids = self._networking.network(network_id).subnet_ids
+        if not subnet_ids:
+            message = f"network {network_id} of [controller_worker] amp_boot_network_list has no subnet: give it one"
+            raise SeamError(Seam.CONTROL, "no-boot-subnet", message, permanent=True)
         return self._networking.create_port(
             name=name,
             network_id=network_id,
-            fixed_ips=[(self._networking.network(network_id).subnet_ids[0], None)],
+            fixed_ips=[(subnet_ids[0], None)],
             tags=self._options().tags(amphora),
             security_group_ids=self._options().security_group_ids if purpose == "mgmt" else (),
         )

@@ -292,6 +292,17 @@ def test_no_more_amphorae_boot_at_a_time_than_build_rate_limit(make_world: MakeW
     assert [shown(world, each) for each in (lb, other)] == [(ACTIVE, None)] * 2
 
 
+def test_a_boot_network_without_a_subnet_is_named(make_world: MakeWorld) -> None:
+    world = make_world()
+    lb = world.create()
+    network = world.networking.network
+    world.networking.network = lambda network_id: replace(network(network_id), subnet_ids=())  # type: ignore[method-assign]
+    world.converge(lb)
+    fault = world.tree(lb).loadbalancer.fault or {}
+    assert (fault["code"], fault["seam"]) == ("no-boot-subnet", "control")
+    assert "mgmt-net" in fault["message"]
+
+
 def test_a_pair_gets_a_server_group_a_single_amphora_none(make_world: MakeWorld) -> None:
     pair, single = make_world(Topology.ACTIVE_STANDBY), make_world()
     lb = serving(pair)
