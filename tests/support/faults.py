@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from controllers import Service
-from tavia_on_cloud import TaviaOnCloud
+from instance import eventually
+from tavia_on_cloud import NOVA_SECONDS, TaviaOnCloud
 
 from tavia.cli.api_client import Json
 
@@ -43,8 +45,14 @@ def told_everywhere(tavia: TaviaOnCloud, found: Json, worker: Service, expected:
     assert len(errors) == 1, f"told {len(errors)} times in the log: {errors}"
 
 
-def nothing_half_made(tavia: TaviaOnCloud, *expected: str) -> None:
-    """Of the cloud's things only those whose names begin like ``expected`` are ours; the VIP's are always allowed."""
-    allowed = ("port octavia-lb-", "security group lb-", *expected)
-    stray = [name for name in tavia.left() if not name.startswith(allowed) or "-vrrp-" in name or "-mgmt-" in name]
-    assert not stray, stray
+def nothing_half_made(tavia: TaviaOnCloud, *standing: str) -> None:
+    """Return when of the cloud's things only the VIPs' are ours, and those of amphorae with these ids.
+
+    Raises AssertionError when that takes longer than Nova takes to delete a server.
+    """
+    eventually(lambda: not _strays(tavia, standing), "what was half made is removed", NOVA_SECONDS)
+
+
+def _strays(tavia: TaviaOnCloud, standing: Collection[str]) -> list[str]:
+    of_amphorae = [name for name in tavia.left() if re.search("^server |-mgmt-|-vrrp-", name)]
+    return [name for name in of_amphorae if not any(amphora_id in name for amphora_id in standing)]

@@ -177,7 +177,8 @@ class AgentClient:
             if not _is_alert(error) and not isinstance(error, ConnectionResetError | ssl.SSLEOFError):
                 return self._unreachable(cause)
             cause = error
-        return TlsRefused("amphora", f"{self._where}: it ends the connection after the handshake: {cause}")
+        why = "as it does when [haproxy_amphora] client_cert has expired or is of another authority"
+        return TlsRefused("amphora", f"{self._where}: it ends the connection after the handshake, {why}: {cause}")
 
 
 def _is_alert(error: BaseException) -> bool:

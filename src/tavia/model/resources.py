@@ -230,7 +230,7 @@ class Amphora:
     member_ports: list[dict[str, Any]] = field(default_factory=list)
     additional_ips: list[dict[str, Any]] = field(default_factory=list)
     qos_policy_id: Annotated[str | None, MaxLen(36)] = None
-    fault: dict[str, Any] | None = None
+    fault: Annotated[dict[str, Any] | None, In("R")] = None
 
 
 CHILDREN: tuple[type[Configured], ...] = (Listener, Pool, Member, HealthMonitor)
