@@ -37,6 +37,9 @@ from tavia.amphora.protocol import AgentFailed
 
 LOG = logging.getLogger(__name__)
 
+OWN_VERSION = version("tavia")
+"""Read now: where this process is forked to, the packages need not be on any disk."""
+
 App()  # the first one looks for optional modules and imports them
 
 IDLE_SECONDS = 75
@@ -68,8 +71,8 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
     news = asyncio.Event()
     amphora = Amphora(config.amphora_id, config.base_path, config.haproxy_cmd, news.set)
     amphora.take_over()
-    own_version, by_datagram = version("tavia"), [each for each in passed if each.type == socket.SOCK_DGRAM]
-    heartbeats = Heartbeats(amphora, config, news, own_version, by_datagram)
+    by_datagram = [each for each in passed if each.type == socket.SOCK_DGRAM]
+    heartbeats = Heartbeats(amphora, config, news, OWN_VERSION, by_datagram)
 
     def taken(new: AgentConfig) -> None:
         heartbeats.config = new
@@ -77,7 +80,7 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
 
     context = _context(config)
     versions = Versions(
-        agent=own_version,
+        agent=OWN_VERSION,
         haproxy=await _version(config.haproxy_cmd, "-v"),
         keepalived=await _version(KEEPALIVED, "-v"),
     )
