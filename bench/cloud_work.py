@@ -2,8 +2,9 @@
 is on this machine.
 
 A boot is Nova's from the request for the server until Nova says that it is ACTIVE, then the guest's until its agent
-takes connections; all else of the time is Tavia's own, Neutron's answers included. HTTP requests are counted on the
-way, by the proxies that are Nova's, Neutron's and Glance's addresses in the catalog which Tavia is given.
+takes connections. Before and after it Tavia waits for answers: of the cloud's APIs, and of agents that are given their
+bundles. All else of the time is Tavia's own. HTTP requests are counted and timed on the way, by the proxies that are
+Nova's, Neutron's and Glance's addresses in the catalog which Tavia is given.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,27 +114,43 @@ class Split:
     total: list[float] = field(default_factory=list)
     nova: list[float] = field(default_factory=list)
     guest: list[float] = field(default_factory=list)
+    apis: list[float] = field(default_factory=list)
+    pushes: list[float] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
 
-    def add(self, tavia: TaviaOnCloud, loadbalancer_id: str, begun: float, seen: Watched) -> None:
-        """One more, that has just ended: by the amphora that was last."""
-        total = time.time() - begun
+    def add(self, tavia: TaviaOnCloud, loadbalancer_id: str, begun: float, ended: float, seen: Watched) -> None:
+        """One more, by the amphora that was last."""
         last = max(seen.agent_answers, key=lambda amphora_id: seen.agent_answers[amphora_id])
-        asked = next(
-            row["started"]
-            for row in tavia.steps(loadbalancer_id)
-            if row["what"] == "boot-server" and row["subject"] == last
-        )
-        self.total.append(total)
-        self.nova.append(seen.is_active[last] - asked)
-        self.guest.append(seen.agent_answers[last] - seen.is_active[last])
-        self.ours.append(total - (seen.agent_answers[last] - asked))
+        steps = [row for row in tavia.steps(loadbalancer_id) if row["ended"] and row["ended"] > begun]
+        asked = next(row["started"] for row in steps if row["what"] == "boot-server" and row["subject"] == last)
+        active, answers = seen.is_active[last], seen.agent_answers[last]
+        outside = ((begun, asked), (answers, ended))
+        apis = [times for door in tavia.region.doors.values() for times in door.answering]
+        pushes = [(row["started"], row["ended"]) for row in steps if row["what"] == "push-bundle"]
+        self.total.append(ended - begun)
+        self.nova.append(active - asked)
+        self.guest.append(answers - active)
+        self.apis.append(sum(covered(apis, *window) for window in outside))
+        self.pushes.append(sum(covered([*apis, *pushes], *window) for window in outside) - self.apis[-1])
+        self.ours.append(self.total[-1] - (answers - asked) - self.apis[-1] - self.pushes[-1])
 
     def figures(self, what: str) -> Iterator[Figure]:
         yield Figure(what=what, unit="s", samples=self.total)
         yield Figure(what="of it Nova's, until the server is ACTIVE", unit="s", samples=self.nova)
         yield Figure(what="of it the guest's, until its agent answers", unit="s", samples=self.guest)
-        yield Figure(what="of it Tavia's own, Neutron's answers included", unit="s", samples=self.ours, goal=OURS_GOAL)
+        yield Figure(what="of it answers of Nova, Neutron and Glance, before and after", unit="s", samples=self.apis)
+        yield Figure(what="of it answers of agents that are given bundles", unit="s", samples=self.pushes)
+        yield Figure(what="of it Tavia's own", unit="s", samples=self.ours, goal=OURS_GOAL)
+
+
+def covered(intervals: Iterable[tuple[float, float]], begin: float, end: float) -> float:
+    """Seconds from ``begin`` to ``end`` that lie in at least one interval."""
+    seconds, at = 0.0, begin
+    for first, last in sorted(intervals):
+        if last > at and first < end:
+            seconds += min(last, end) - max(first, at)
+            at = min(last, end)
+    return seconds
 
 
 class Counts:
@@ -177,7 +194,7 @@ def create(stand: Stand, repeats: int) -> Iterator[Figure]:
             made = tavia.create("bench", **tree(stand, "bench"))
             known.append(made["id"])
             tavia.await_status(made["id"], "ACTIVE")
-            split.add(tavia, made["id"], begun, seen)
+            split.add(tavia, made["id"], begun, time.time(), seen)
         with changing.counting():
             member = {"address": stand.server.address, "protocol_port": 8083}
             tavia.api.call("POST", f"/lbaas/pools/{made['pools'][0]['id']}/members", {"member": member})
@@ -206,13 +223,22 @@ def failover(stand: Stand, repeats: int) -> Iterator[Figure]:
     tavia, split, outages = stand.tavia, Split(), []
     with balancer(stand, "bench-failover") as (made, outside):
         for _ in range(repeats):
+            ended: list[float] = []
+
+            def is_over(ended: list[float] = ended) -> bool:
+                if _is_whole(tavia, made, 1):
+                    ended.append(time.time())
+                return bool(ended)
+
             with watching(tavia, lambda: made["id"]) as seen:
-                begun = time.time()
-                path = f"/lbaas/loadbalancers/{made['id']}/failover"
-                outages.append(
-                    outage_of(outside, lambda path=path: tavia.api.call("PUT", path), lambda: _is_whole(tavia, made, 1))  # type: ignore[misc]
-                )
-            split.add(tavia, made["id"], begun, seen)
+                begun: list[float] = []
+
+                def ask(begun: list[float] = begun) -> None:
+                    begun.append(time.time())
+                    tavia.api.call("PUT", f"/lbaas/loadbalancers/{made['id']}/failover")
+
+                outages.append(outage_of(outside, ask, is_over))
+            split.add(tavia, made["id"], begun[0], ended[0], seen)
     yield from split.figures("failover of a SINGLE load balancer on request -> ACTIVE")
     yield Figure(what="its clients are not served meanwhile", unit="s", samples=outages)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,11 +20,16 @@ _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-leng
 
 
 class Door:
-    """``url`` leads to the service at ``target``. ``requests`` counts (method, path without ids and query)."""
+    """``url`` leads to the service at ``target``.
+
+    ``requests`` counts (method, path without ids and query), ``answering`` are the times, as of :func:`time.time`, from
+    when to when each took.
+    """
 
     def __init__(self, name: str, target: str) -> None:
         self.name = name
         self.requests: Counter[str] = Counter()
+        self.answering: list[tuple[float, float]] = []
         self._target = urlsplit(target)
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -76,6 +82,7 @@ class Door:
 
     def _pass_on(self, asked: BaseHTTPRequestHandler) -> None:
         kind = f"{asked.command} {_ID.sub('/{id}', asked.path.partition('?')[0])}"
+        began = time.time()
         with self._lock:
             self.requests[kind] += 1
         body = asked.rfile.read(int(asked.headers.get("Content-Length", 0)))
@@ -91,6 +98,7 @@ class Door:
             content = answer.read()
         finally:
             upstream.close()
+            self.answering.append((began, time.time()))
         with suppress(OSError):  # a client may have been killed meanwhile
             asked.send_response_only(answer.status, answer.reason)
             for header, value in answer.getheaders():
