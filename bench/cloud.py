@@ -7,6 +7,8 @@ are asked. Guests are as slow as this machine's emulation makes them: only what 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from bench import cloud_work
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="each once: a look, not a measurement")
     parser.add_argument("-f", "--format", choices=("table", "json"), default="table")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # what is on the cloud is removed then too
     progress = Console(stderr=True, highlight=False)
     figures: list[Figure] = []
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from amphora_image import uploaded
@@ -11,6 +12,16 @@ from mariadb import MariaDb
 from openstack_cloud import TINY_IMAGE, NoCloud, OpenStackCloud, find_cloud
 from rabbitmq import RabbitMQ
 from tavia_on_cloud import TaviaOnCloud, tavia_on_cloud
+
+LONGEST_TEST = 1800
+"""Seconds; the first one of a run may have to wait until the cloud is installed, which takes six minutes alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LONGEST_TEST))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from faults import Expected, nothing_half_made, shown
@@ -63,13 +63,14 @@ def check(
     Then it heals: under the same worker when ``mend`` was called, without one under the usual one.
     """
     made = tavia.create("unhappy")["id"]
-    with tavia.another_worker(**groups) as worker:
+    with tavia.another_worker(**groups) as worker, ExitStack() as cleanup:
+        if mend:
+            cleanup.callback(tavia.clear)  # while the project of this worker is there
         shown(tavia, made, worker, expected, SHOWN_SECONDS)
         nothing_half_made(tavia)
         if mend:
             mend()
             healed(tavia, made)
-            tavia.clear()
     if not mend:
         healed(tavia, made)
 
