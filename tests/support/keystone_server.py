@@ -54,6 +54,8 @@ key_repository = {directory}/credential-keys
 [database]
 connection = sqlite:///{directory}/keystone.sqlite
 sqlite_synchronous = false
+[fernet_receipts]
+key_repository = {directory}/fernet-keys
 [fernet_tokens]
 key_repository = {directory}/fernet-keys
 [identity]
