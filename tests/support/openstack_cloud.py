@@ -22,8 +22,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from keystoneauth1.exceptions import ClientException
 from openstack.config import OpenStackConfig
 from openstack.connection import Connection
+from openstack.exceptions import SDKException
 
 CHECKOUT = Path(__file__).parents[2]
 DEFAULT_DIRECTORY = Path("/var/tmp/tavia-cloud")
@@ -159,8 +161,8 @@ def answers(cloud: OpenStackCloud) -> bool:
         keystone = urlsplit(cloud.settings()["auth"]["auth_url"])
         with socket.create_connection((keystone.hostname or "", keystone.port or 80), timeout=5):
             return bool(cloud.leg)
-    except (OSError, ValueError, subprocess.CalledProcessError):
-        return False
+    except (OSError, ValueError, subprocess.CalledProcessError, ClientException, SDKException):
+        return False  # something else may listen at that address, a proxy of this machine's
 
 
 def bring_up(directory: Path) -> None:
