@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -232,6 +232,9 @@ class Seen:
     @property
     def failed(self) -> int:
         return sum(answer is None for answer in self.answers)
+
+    def since(self, mark: int) -> Sequence[str | None]:
+        return self.answers[mark:]
 
 
 class Instance:

@@ -8,15 +8,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from instance import eventually
+from instance import Seen, eventually
 from openstack_cloud import AMPHORA_FLAVOR, PUBLIC_NETWORK, TENANT_NETWORK, TINY_IMAGE, OpenStackCloud
 
 OPENSTACK = str(Path(sys.executable).parent / "openstack")
@@ -168,20 +168,6 @@ def ask(address: str) -> str | None:
         return None
     finally:
         connection.close()
-
-
-@dataclass
-class Seen:
-    """What a client saw that asked all the time: the answers, None for nobody's."""
-
-    answers: list[str | None] = field(default_factory=list)
-
-    @property
-    def failed(self) -> int:
-        return sum(answer is None for answer in self.answers)
-
-    def since(self, mark: int) -> Sequence[str | None]:
-        return self.answers[mark:]
 
 
 @contextmanager
