@@ -38,8 +38,8 @@ lint: $(INSTALLED) ## Check style, formatting, types and layers
 	@echo "==> types";      $(BIN)/mypy --no-error-summary
 	@echo "==> layers";     $(BIN)/lint-imports --no-logo > .tavia/layers.log || { cat .tavia/layers.log; exit 1; }
 
-image: $(INSTALLED) image-tools ## Make the amphora image for OpenStack, again when what it is made of changed; ARGS=--fresh: in any case
-	@deploy/image/build $(ARGS)
+image: $(INSTALLED) image-tools ## Make the amphora image for OpenStack, again when what it is made of changed; FRESH=1: in any case
+	@deploy/image/build $(if $(FRESH),--fresh)
 
 image-upload: image ## Upload it to the Glance of OS_CLOUD, with the tag amphora; ARGS=--kernel: kernel and initrd apart
 	@$(BIN)/python deploy/image/upload.py $(ARGS)
