@@ -60,6 +60,8 @@ BOOTING = frozenset({Kind.MAKE_PORTS, Kind.BOOT_SERVER, Kind.AWAIT_AGENT})
 """The steps of an amphora on its way up. One that fails fails its role, and the other role goes on."""
 OF_A_ROLE = BOOTING | {Kind.FENCE_AMPHORA}
 """The steps that hold up their role alone: one that fails is not tried again by this convergence."""
+NO_VALID_HOST = "no-valid-host"
+"""The code of a boot for which compute found no room."""
 OPTIONAL = frozenset({Kind.SECURE_VIP, Kind.PLUG_PORT, Kind.UNPLUG_PORT, Kind.SET_QOS_POLICY})
 """The steps that hold up only what needs them. One that fails is shown when all else is done."""
 
@@ -269,11 +271,26 @@ def _fence(tree: Tree, facts: Facts) -> Iterator[Step]:
     switchable = []
     for role in tree.loadbalancer.topology.roles:
         new, old = _kept(tree, role), _unfenced(tree, role)
-        if new and old and _ready(new, facts) and role not in facts.failed:
+        is_ready = new is not None and _ready(new, facts) and role not in facts.failed
+        if not is_ready:
+            old = _in_the_way(tree, role, facts)
+        if old:
             switchable.append((any(a.id == facts.vrrp_master for a in old), role is Role.MASTER, old))
     if switchable:
         _, _, old = min(switchable, key=lambda entry: entry[:2])
         yield from (Step(Kind.FENCE_AMPHORA, a.id) for a in old)
+
+
+def _in_the_way(tree: Tree, role: Role, facts: Facts) -> list[Amphora]:
+    """The role's old amphora where no host had room for its successor and the other half serves.
+
+    A pair that is kept apart on two hosts has no third place: the old one has to leave first.
+    """
+    failure = facts.failed.get(role)
+    others = [a for a in serving(tree, facts) if a.role is not role and a.id not in (*facts.silent, *facts.unreachable)]
+    if failure is None or failure.code != NO_VALID_HOST or not others:
+        return []
+    return [a for a in _unfenced(tree, role) if a.status is AmphoraStatus.ALLOCATED]
 
 
 def _boot(tree: Tree, facts: Facts) -> list[Step]:

@@ -13,7 +13,7 @@ LONGEST_OUTAGE = 10.0
 """Seconds; adverts every second, three of them missed, and one processor for all guests."""
 
 
-def test_the_vip_moves_to_the_other_host_when_the_masters_server_is_killed(
+def test_the_vip_moves_to_the_other_host_when_the_masters_server_is_killed_and_both_can_be_replaced(
     tavia: TaviaOnCloud, server: TenantServer
 ) -> None:
     with tavia.topology("ACTIVE_STANDBY"):
@@ -33,6 +33,11 @@ def test_the_vip_moves_to_the_other_host_when_the_masters_server_is_killed(
         )
         assert 0 < outage < LONGEST_OUTAGE
         pair.await_whole(seconds=2 * BOOT_SECONDS)
+        await_served(outside, "8081", "8082")
+        # A third server has no host: the old halves have to leave first, one after the other.
+        old = pair.amphorae()
+        tavia.tenant.openstack("loadbalancer", "failover", pair.name)
+        pair.await_whole(lost=old, seconds=4 * BOOT_SECONDS)
         await_served(outside, "8081", "8082")
     tavia.tenant.openstack("loadbalancer", "delete", "--cascade", "--wait", pair.name)
     eventually(lambda: not tavia.left(), "nothing of it is left on the cloud, the server group neither", 60)

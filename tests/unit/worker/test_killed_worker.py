@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from world import Killed, World
+from fake_cloud import Killed
+from world import World
 
 from tavia.amphora.client import Unreachable
 from tavia.model.member_ports import plugged_subnets

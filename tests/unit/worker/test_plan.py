@@ -20,6 +20,7 @@ SINGLE, PAIR = Topology.SINGLE, Topology.ACTIVE_STANDBY
 MASTER, BACKUP, STANDALONE = Role.MASTER, Role.BACKUP, Role.STANDALONE
 GENERATION = 5
 SILENCE = SeamError(Seam.MGMT_NET, "agent-timeout", "no answer")
+NO_ROOM = SeamError(Seam.BOOT, "no-valid-host", "No valid host was found", permanent=True)
 
 
 def amphora(name: str, role: Role, **values: Any) -> Amphora:
@@ -40,6 +41,11 @@ def booting(name: str, role: Role, **values: Any) -> Amphora:
 
 def fresh(name: str, role: Role) -> Amphora:
     return booting(name, role, vrrp_port_id=None, compute_id=None)
+
+
+def bad(name: str, role: Role) -> Amphora:
+    """One whose server did not come up."""
+    return amphora(name, role, status=AmphoraStatus.ERROR, applied_generation=0, applied_hash=None)
 
 
 def plugged(*subnet_ids: str, port_id: str | None = "port") -> list[dict[str, Any]]:
@@ -215,6 +221,60 @@ CASES: list[tuple[str, Answer, Answer]] = [
             **DONE,
         ),
         do((Kind.FENCE_AMPHORA, "b")),
+    ),
+    (
+        "no host has room for a successor beside the old one: it leaves first where the other half serves",
+        answer(
+            tree(PAIR, amphora("m", MASTER, replace_generation=5), amphora("b", BACKUP), bad("m2", MASTER)),
+            failed={MASTER: NO_ROOM},
+            vrrp_master="m",
+            **DONE,
+        ),
+        do((Kind.FENCE_AMPHORA, "m")),
+    ),
+    (
+        "both are to be replaced: one after the other",
+        answer(
+            tree(PAIR, amphora("m", MASTER, replace_generation=5), amphora("b", BACKUP, replace_generation=5)),
+            failed={MASTER: NO_ROOM, BACKUP: NO_ROOM},
+            vrrp_master="b",
+            **DONE,
+        ),
+        do((Kind.FENCE_AMPHORA, "m")),
+    ),
+    (
+        "the second only when the first one's successor serves",
+        answer(
+            tree(PAIR, booting("m2", MASTER), amphora("b", BACKUP, replace_generation=5)),
+            failed={BACKUP: NO_ROOM},
+            not_yet={"m2"},
+            **DONE,
+        ),
+        Failed(NO_ROOM),
+    ),
+    (
+        "where the other half is silent nobody leaves",
+        answer(
+            tree(PAIR, amphora("m", MASTER, replace_generation=5), amphora("b", BACKUP)),
+            failed={MASTER: NO_ROOM},
+            silent=frozenset({"b"}),
+            **DONE,
+        ),
+        Failed(NO_ROOM),
+    ),
+    (
+        "nor for any other failure",
+        answer(
+            tree(PAIR, amphora("m", MASTER, replace_generation=5), amphora("b", BACKUP)),
+            failed={MASTER: SILENCE},
+            **DONE,
+        ),
+        Failed(SILENCE),
+    ),
+    (
+        "a single one never leaves first",
+        answer(tree(SINGLE, amphora("a", STANDALONE, replace_generation=5)), failed={STANDALONE: NO_ROOM}, **DONE),
+        Failed(NO_ROOM),
     ),
     (
         "a server that never came up is removed and a new row made",

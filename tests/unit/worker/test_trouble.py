@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from fake_cloud import Killed
 from sqlalchemy import Connection, select, text, update
-from world import FakeAgent, Killed, World
+from world import FakeAgent, World
 
 from tavia.amphora.client import TlsRefused
 from tavia.amphora.protocol import AgentFailed
@@ -476,6 +477,31 @@ def test_a_server_that_is_still_built_is_fenced_by_its_deletion(make_world: Make
     world.converge(lb)
     assert world.compute.server(old.compute_id or "") is None
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
+
+
+def test_a_pair_is_replaced_half_by_half_where_no_host_is_left_for_a_third_server(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    old = {a.id for a in world.tree(lb).amphorae}
+    boot, serving = world.compute.boot, []
+
+    def boot_on_two_hosts(spec: ServerSpec) -> str:
+        if len(world.compute.found) == 2:
+            raise SeamError(Seam.BOOT, "no-valid-host", "No valid host was found", permanent=True)
+        serving.append({a.id for a in world.tree(lb).amphorae if a.id in world.bundles and not a.fenced})
+        return boot(spec)
+
+    world.compute.boot = boot_on_two_hosts  # type: ignore[method-assign]
+    world.failover(lb)
+    for _ in range(4):
+        world.look_again(lb)
+        world.converge(lb)
+    tree = world.tree(lb)
+    assert not {a.id for a in tree.amphorae} & old
+    assert len(tree.amphorae) == 2
+    assert all(serving), "one half serves while the other boots"
+    assert (tree.loadbalancer.provisioning_status, tree.loadbalancer.fault) == (ACTIVE, None)
 
 
 def replace_one(world: World, lb: LoadBalancer, amphora_id: str) -> None:
