@@ -12,6 +12,7 @@ from tests.api.conftest import SUBNET, Api, ApiFactory
 from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, Subnet
 from tavia.model.resources import LoadBalancer, Member
+from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
 from tavia.store.database import OutcomeUnknown
 
@@ -30,6 +31,7 @@ class OneNetwork(NoopCloud):
     def __init__(self) -> None:
         super().__init__()
         self.owners: list[tuple[str, bool]] = []
+        self.quota_is_met = False
 
     SUBNETS = {SUBNET_V6: "2001:db8::/64", SMALL_SUBNET: "10.0.0.0/30", SUBNET: "10.0.1.0/24"}
 
@@ -52,6 +54,10 @@ class OneNetwork(NoopCloud):
         return Port(id=PORT, name="mine", network_id=NETWORK, mac_address="02:00:00:00:00:01", fixed_ips=fixed)
 
     def create_port(self, **wanted: Any) -> Port:
+        if self.quota_is_met:
+            raise SeamError(
+                Seam.BOOT, "port-quota", "Neutron says: Quota exceeded for resources: ['port']", permanent=True
+            )
         self.owners.append((wanted["project_id"], wanted["is_vip"]))
         fixed_ips = [self._fixed_ip(*each) for each in wanted["fixed_ips"]]
         return super().create_port(**(wanted | {"fixed_ips": fixed_ips}))
@@ -212,6 +218,14 @@ def test_a_taken_vip_address_is_409(picky: Api) -> None:
     picky.loadbalancer(vip_address="10.0.1.5")
     body = {"loadbalancer": {"vip_subnet_id": SUBNET, "vip_address": "10.0.1.5"}}
     assert picky.refusal("POST", "/loadbalancers", body) == (409, "VIP address already in use: 10.0.1.5")
+
+
+def test_a_tenant_at_the_quota_of_ports_is_told_so(picky: Api, networking: OneNetwork) -> None:
+    networking.quota_is_met = True
+    status, fault = picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})
+    assert status == 403
+    assert fault == "Quota has been met for resources: Port. Neutron says: Quota exceeded for resources: ['port']"
+    assert not picky.get("/loadbalancers")["loadbalancers"]
 
 
 def test_a_network_gives_its_first_ipv4_subnet_with_room(picky: Api) -> None:

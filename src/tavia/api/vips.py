@@ -23,6 +23,7 @@ from tavia.api.access import access_of
 from tavia.api.authentication import CHECKED
 from tavia.api.errors import ApiError, validation_failure
 from tavia.cloud.protocols import AddressRefused, Networking, NotFound, Port, Subnet
+from tavia.model.seams import SeamError
 from tavia.store.database import OutcomeUnknown
 
 _SOURCES = ("vip_port_id", "vip_network_id", "vip_subnet_id")
@@ -164,6 +165,10 @@ class Vips:
                 if refusal.code == "subnet-full" and subnet is not subnets[-1]:
                     continue
                 raise _refused(refusal, subnet, address, is_only=not additional) from None
+            except SeamError as refusal:
+                if refusal.code == "port-quota":  # the tenant's own
+                    raise ApiError(403, f"Quota has been met for resources: Port. {refusal.message}") from None
+                raise
             made = {fixed.subnet_id: fixed.ip_address for fixed in port.fixed_ips}
             return _vip(port, subnet.id, made[subnet.id], [(each, made[each]) for each, _ in additional], ours=True)
         raise AssertionError("there is at least one subnet")
