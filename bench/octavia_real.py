@@ -3,7 +3,8 @@
 What is set beside addresses and passwords, and why:
 
 * all drivers are the noop ones and nobody is asked for a token (``auth_strategy = noauth``), as on Tavia's side;
-* the API has as many processes and threads as Tavia's, the worker one process, as both have by default;
+* the API has as many processes and threads as Tavia's and keeps idle connections for as long; the worker is one
+  process, as both have by default;
 * ``local_cert_generator`` with an authority of our own, since Octavia makes a key and a certificate for each amphora
   whatever the drivers; Tavia does so too;
 * everything else is Octavia's default: TaskFlow without jobboard, its parallel engine, its retries and waits. With
@@ -25,7 +26,7 @@ from bench.octavia_sides import Side
 from controllers import ADDRESS
 
 from tavia import pki
-from tavia.api.server import PROCESSES, THREADS
+from tavia.api.server import KEEP_ALIVE, PROCESSES, THREADS
 from tavia.cli.embedded import Settings, render
 
 VENV = Path(".tavia/octavia-venv").absolute()
@@ -58,7 +59,8 @@ def octavia(directory: Path, side: Side, transport_url: str, ports: tuple[int, i
 def _start(directory: Path, config: Path, port: int) -> subprocess.Popen[bytes]:
     """All services in a process namespace of their own, whose end takes them all."""
     application = f"octavia.api.app:setup_app(argv=['octavia-api', '--config-file', '{config}'])"
-    gunicorn = ("--workers", str(PROCESSES), "--threads", str(THREADS), "--worker-class", "gthread")
+    options = {"workers": PROCESSES, "threads": THREADS, "worker-class": "gthread", "keep-alive": KEEP_ALIVE}
+    gunicorn = [f"--{name}={value}" for name, value in options.items()]
     commands = {
         "octavia-api": (_program("gunicorn"), "--bind", f"{ADDRESS}:{port}", *gunicorn, application),
         **{

@@ -108,6 +108,17 @@ class Service:
         """SIGHUP: have it read its file again."""
         os.kill(self.pid, signal.SIGHUP)
 
+    def reload(self, settings: Settings) -> None:
+        """Have it take over other values; return when all its processes have."""
+        before = self._reloads
+        self.configure(settings)
+        self.hang_up()
+        eventually(lambda: self._reloads == before + self.processes, f"{self.name} reloaded")
+
+    @property
+    def _reloads(self) -> int:
+        return self.log.read_text().count("Configuration reloaded")
+
     def tell_to_stop(self) -> None:
         """SIGTERM, and no wait."""
         self._signal(signal.SIGTERM)

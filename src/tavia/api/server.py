@@ -32,6 +32,9 @@ LOG = logging.getLogger(__name__)
 
 PROCESSES = 2
 THREADS = 8
+KEEP_ALIVE = 100
+"""Seconds that a connection may be idle: for longer than clients keep one (Go's http.Transport: 90), so that they close
+it and no request meets a server that just did."""
 ENDLESS = 10**9
 """Seconds: what graceful_shutdown_timeout = 0 means."""
 CHILDS_MARGIN = 5
@@ -56,6 +59,7 @@ class Server(BaseApplication):
             "bind": f"{host}:{settings.bind_port}",
             "workers": PROCESSES,
             "threads": THREADS,
+            "keepalive": KEEP_ALIVE,
             "worker_class": Child,
             "proc_name": "tavia-api",
             "limit_request_line": 8190,
@@ -109,6 +113,14 @@ class Master(Arbiter):
             signal.signal(number, self._end_at_once)
         super().stop(graceful)  # type: ignore[no-untyped-call]
 
+    def spawn_worker(self) -> int:
+        """Start a child; it takes SIGHUP as soon as it can, so that none is lost to what it inherits from here."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            return int(super().spawn_worker())  # type: ignore[no-untyped-call]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
     def kill_workers(self, sig: int) -> None:
         """Send a signal to all children; note who had to be killed."""
         if sig == signal.SIGKILL:
@@ -136,6 +148,7 @@ class Child(ThreadWorker):
         super().init_signals()  # type: ignore[no-untyped-call]
         signal.signal(signal.SIGHUP, self._hang_up)
         signal.siginterrupt(signal.SIGHUP, False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see Master.spawn_worker
 
     def is_parent_alive(self) -> bool:
         """Without an arbiter, leave the port to the next one at once; requests under way are answered still.

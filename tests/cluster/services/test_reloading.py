@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import slow_cloud
-from controllers import Controllers, Service, controllers
+from controllers import NOOP, Controllers, Service, controllers, free_port, merged
 from instance import eventually
 from slow_cloud import SlowCloud
 from sqlalchemy import select
 
+from tavia.api.server import PROCESSES
 from tavia.cli.api_client import ApiClient
-from tavia.cli.embedded import Settings
 from tavia.store import schema
 from tavia.store.engine import create_engine
 
@@ -25,13 +27,19 @@ def stand(tmp_path: Path, connection: str) -> Iterator[Controllers]:
         yield made
 
 
-def reload(service: Service, settings: Settings, processes: int = 1) -> None:
-    """Have it take over other values; return when all its processes have."""
-    said = "Configuration reloaded"
-    before = service.log.read_text().count(said)
-    service.configure(settings)
-    service.hang_up()
-    eventually(lambda: service.log.read_text().count(said) == before + processes, f"{service.name} reloaded")
+HANGS_UP_AT_BIRTH = """
+import os, signal, sys
+from tavia.api import server, service
+
+class Server(server.Server):
+    def load_config(self):
+        super().load_config()
+        self.cfg.set("post_fork", lambda arbiter, child: os.kill(os.getpid(), signal.SIGHUP))
+
+server.Server = Server
+service.main(sys.argv[2:])
+"""
+"""tavia-api, whose children are sent SIGHUP before they can have done anything."""
 
 
 def topology(stand: Controllers, loadbalancer_id: str) -> str:
@@ -63,7 +71,7 @@ def test_the_api_takes_new_values_without_losing_a_request(stand: Controllers) -
         thread.start()
     try:
         for loadbalancer_topology in ("ACTIVE_STANDBY", "SINGLE", "ACTIVE_STANDBY"):
-            reload(api, {"controller_worker": {"loadbalancer_topology": loadbalancer_topology}}, processes=3)
+            api.reload({"controller_worker": {"loadbalancer_topology": loadbalancer_topology}})
         enough = answered[0] + 20
         eventually(lambda: answered[0] > enough, "requests go on")
     finally:
@@ -89,7 +97,7 @@ def test_amphorae_that_boot_after_a_reload_get_the_new_heartbeat_options(stand: 
         worker = stand.add_worker(slow_cloud.SETTINGS)
         before = agent_config_of_a_new_one(stand, cloud)
         options = {"controller_ip_port_list": "192.0.2.77:5999", "heartbeat_interval": "3.5", "heartbeat_key": "other"}
-        reload(worker, {"health_manager": options})
+        worker.reload({"health_manager": options})
         after = agent_config_of_a_new_one(stand, cloud)
     assert "192.0.2.77:5999" in after
     assert "192.0.2.77:5999" not in before
@@ -114,12 +122,26 @@ def key_line(agent_config: str) -> str:
 def test_debug_begins_and_ends_while_it_runs(stand: Controllers) -> None:
     (api,) = stand.named("tavia-api")
     assert debug_lines(api) == 0
-    reload(api, {"DEFAULT": {"debug": "true"}}, processes=3)
+    api.reload({"DEFAULT": {"debug": "true"}})
     while_on = debug_lines(api)
     assert while_on > 100
-    reload(api, {"DEFAULT": {"debug": "false"}}, processes=3)
+    api.reload({"DEFAULT": {"debug": "false"}})
     assert debug_lines(api) == while_on
 
 
 def debug_lines(service: Service) -> int:
     return service.log.read_text().count(" DEBUG ")
+
+
+def test_a_child_that_is_just_born_reloads_too(tmp_path: Path, connection: str) -> None:
+    settings = merged(
+        NOOP,
+        {"database": {"connection": connection}, "api_settings": {"bind_port": str(free_port(socket.SOCK_STREAM))}},
+    )
+    api = Service("tavia-api", "tavia-api-1", tmp_path, settings, enter=(sys.executable, "-c", HANGS_UP_AT_BIRTH))
+    api.start()
+    try:
+        eventually(lambda: api.log.read_text().count("Configuration reloaded") == PROCESSES, "both children reloaded")
+        assert api.stop() == 0
+    finally:
+        api.close()
