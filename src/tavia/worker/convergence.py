@@ -72,8 +72,9 @@ T = TypeVar("T")
 FRESH = 2.0
 """Seconds for which a tree that was read is planned from; what others write meanwhile is for the next round."""
 BOOT_POLL = 1.0
+QUEUED_AGAIN = 5.0
 UNREACHED_AGAIN = 5.0
-"""Seconds until a booting amphora, or one that could not be reached, is looked at again."""
+"""Seconds until an amphora that boots, waits for others to boot or was not reached is looked at again."""
 
 
 class Stopping(Exception):
@@ -353,10 +354,11 @@ class Convergence:
         return more
 
     def _commit_wait(self, reason: str) -> None:
+        again_in = BOOT_POLL if self.facts.not_yet else QUEUED_AGAIN
         tree = self._tree
         self._end(
             "waiting",
-            lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, BOOT_POLL),
+            lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, again_in),
             SeamError(Seam.BOOT, "waiting", reason),
         )
 
