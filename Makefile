@@ -21,7 +21,7 @@ up: $(INSTALLED) ## Install what is missing, start Tavia on this machine, show i
 down: ## Stop Tavia and remove all that it made; what was installed stays
 	@if [ -x $(BIN)/tavia ]; then $(BIN)/tavia down; else echo "Tavia was never installed here: nothing to stop."; fi
 
-test: $(CLUSTER) ## Install what is missing, run all tests
+test: $(CLUSTER) ## Install what is missing, run the tests, but for those on a real OpenStack and of the image
 	@echo "==> tests: real HAProxy, keepalived, TLS, network namespaces, MariaDB, RabbitMQ and Keystone"
 	@$(BIN)/pytest
 

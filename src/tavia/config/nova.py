@@ -23,7 +23,7 @@ OPTIONS = [
         ],
         help="How strictly.",
     ),
-    cfg.StrOpt("availability_zone", help="Zone of amphorae whose load balancer names none; unset: Nova's choice."),
+    cfg.StrOpt("availability_zone", help="Zone of all amphorae; unset: Nova's choice."),
     cfg.IntOpt(
         "random_amphora_name_length",
         default=0,
