@@ -71,10 +71,11 @@ T = TypeVar("T")
 
 FRESH = 2.0
 """Seconds for which a tree that was read is planned from; what others write meanwhile is for the next round."""
-BOOT_POLL = 1.0
+BOOT_POLL = 0.5
 QUEUED_AGAIN = 5.0
 UNREACHED_AGAIN = 5.0
-"""Seconds until an amphora that boots, waits for others to boot or was not reached is looked at again."""
+"""Seconds until an amphora that boots, waits for others to boot or was not reached may be looked at again. A worker
+looks each poll_interval, by default 1 s: were a boot's time as long, it would be just missed, and two seconds pass."""
 
 
 class Stopping(Exception):

@@ -17,7 +17,7 @@ from tavia.model.seams import Seam, SeamError
 
 PAGE = 1000
 """Server groups to a request. Nova may give fewer."""
-POLL = 0.5
+POLL = 0.2
 RESERVE = 5.0
 """Seconds of a call in which it looks no more whether what it asked for has happened."""
 
