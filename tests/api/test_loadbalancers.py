@@ -20,8 +20,11 @@ NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
 SUBNET_V6 = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d06"
 SMALL_SUBNET = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d30"
 PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d99"
+SERVERS_PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d98"
+LIMITED_PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d97"
 ELSEWHERE = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d55"
 POLICY = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d66"
+PORTS_POLICY = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d67"
 NOWHERE = "7f0a2c6e-7a7c-4f8f-9d67-0d4f2b9c1a11"
 
 
@@ -48,10 +51,17 @@ class OneNetwork(NoopCloud):
         return Subnet(id=subnet_id, name="subnet", network_id=NETWORK, cidr=self.SUBNETS[subnet_id])
 
     def port(self, port_id: str) -> Port:
-        if port_id != PORT:
+        if port_id not in (PORT, SERVERS_PORT, LIMITED_PORT):
             raise NotFound("port", port_id)
-        fixed = (FixedIp(subnet_id=SUBNET, ip_address="10.0.1.77"),)
-        return Port(id=PORT, name="mine", network_id=NETWORK, mac_address="02:00:00:00:00:01", fixed_ips=fixed)
+        return Port(
+            id=port_id,
+            name="mine",
+            network_id=NETWORK,
+            mac_address="02:00:00:00:00:01",
+            fixed_ips=(FixedIp(subnet_id=SUBNET, ip_address="10.0.1.77"),),
+            device_id="a-server" if port_id == SERVERS_PORT else "",
+            qos_policy_id=PORTS_POLICY if port_id == LIMITED_PORT else None,
+        )
 
     def create_port(self, **wanted: Any) -> Port:
         if self.quota_is_met:
@@ -244,6 +254,19 @@ def test_a_port_that_is_brought_along_is_taken_over_once_and_never_ours(picky: A
     assert picky.row(LoadBalancer, created["id"]).vip_port_ours is False
     assert networking.all_ports() == []
     assert picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_port_id": PORT}})[0] == 409
+
+
+def test_a_port_that_something_else_uses_is_refused(picky: Api) -> None:
+    told = picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_port_id": SERVERS_PORT}})
+    assert told == (400, f"Validation failure: Port {SERVERS_PORT} is already used by device a-server.")
+
+
+@pytest.mark.parametrize(("wanted", "given"), [({}, PORTS_POLICY), ({"vip_qos_policy_id": POLICY}, POLICY)])
+def test_a_port_brings_its_qos_policy_along_unless_the_load_balancer_names_one(
+    picky: Api, wanted: dict[str, Any], given: str
+) -> None:
+    created = picky.loadbalancer(vip_subnet_id=None, vip_port_id=LIMITED_PORT, **wanted)
+    assert created["vip_qos_policy_id"] == given
 
 
 def test_a_port_is_removed_again_when_the_request_is_refused_after_all(

@@ -34,13 +34,15 @@ SUBNET_REMEMBERED_SECONDS = 60.0
 class Vip:
     """Where a load balancer is reached. ``vip_port_ours`` tells whether its port goes with it.
 
-    ``additional_vips`` are {subnet_id, ip_address} objects.
+    ``additional_vips`` are {subnet_id, ip_address} objects. ``vip_qos_policy_id`` is what the request says, else what a
+    port that was brought along has.
     """
 
     vip_address: str
     vip_port_id: str
     vip_subnet_id: str
     vip_network_id: str
+    vip_qos_policy_id: str | None
     vip_port_ours: bool
     additional_vips: list[dict[str, Any]]
 
@@ -131,13 +133,15 @@ class Vips:
             port = seen.networking.port(body["vip_port_id"])
         except NotFound:
             raise ApiError(400, f"Port {body['vip_port_id']} not found.") from None
+        if port.device_id:
+            raise validation_failure(f"Port {port.id} is already used by device {port.device_id}.")
         self._check_network(port.network_id)
         if body.get("vip_network_id", port.network_id) != port.network_id:
             raise validation_failure(f"VIP port {port.id} is not on network {body['vip_network_id']}.")
         subnet_id, address = _on_port(port, body.get("vip_subnet_id"), body.get("vip_address"))
         additional = [_on_port(port, vip["subnet_id"], vip.get("ip_address")) for vip in _additional(body)]
         _check_unique([subnet_id, *(each for each, _ in additional)])
-        return _vip(port, subnet_id, address, additional, ours=False)
+        return _vip(port, body, subnet_id, address, additional, ours=False)
 
     def _check_network(self, network_id: str) -> None:
         valid, denied = self._rules.valid_vip_networks, self._rules.denylist_vip_networks
@@ -170,7 +174,8 @@ class Vips:
                     raise ApiError(403, f"Quota has been met for resources: Port. {refusal.message}") from None
                 raise
             made = {fixed.subnet_id: fixed.ip_address for fixed in port.fixed_ips}
-            return _vip(port, subnet.id, made[subnet.id], [(each, made[each]) for each, _ in additional], ours=True)
+            others = [(each, made[each]) for each, _ in additional]
+            return _vip(port, body, subnet.id, made[subnet.id], others, ours=True)
         raise AssertionError("there is at least one subnet")
 
 
@@ -233,12 +238,21 @@ def _on_port(port: Port, subnet_id: str | None, address: str | None) -> tuple[st
     raise validation_failure(f"VIP port {port.id} has no such address: it has {_addresses(port)}.")
 
 
-def _vip(port: Port, subnet_id: str, address: str, additional: Sequence[tuple[str, str]], *, ours: bool) -> Vip:
+def _vip(
+    port: Port,
+    body: Mapping[str, Any],
+    subnet_id: str,
+    address: str,
+    additional: Sequence[tuple[str, str]],
+    *,
+    ours: bool,
+) -> Vip:
     return Vip(
         vip_address=address,
         vip_port_id=port.id,
         vip_subnet_id=subnet_id,
         vip_network_id=port.network_id,
+        vip_qos_policy_id=body.get("vip_qos_policy_id", port.qos_policy_id),
         vip_port_ours=ours,
         additional_vips=[{"subnet_id": each, "ip_address": given} for each, given in additional],
     )

@@ -82,6 +82,7 @@ class Port:
     fixed_ips: tuple[FixedIp, ...]
     device_id: str = ""
     allowed_addresses: frozenset[str] = frozenset()
+    qos_policy_id: str | None = None
     tags: frozenset[str] = frozenset()
 
 

@@ -262,5 +262,6 @@ def _port(port: Any) -> Port:
         fixed_ips=tuple(FixedIp(subnet_id=f["subnet_id"], ip_address=f["ip_address"]) for f in port.fixed_ips),
         device_id=port.device_id or "",
         allowed_addresses=frozenset(pair["ip_address"] for pair in port.allowed_address_pairs or ()),
+        qos_policy_id=port.qos_policy_id,
         tags=frozenset(port.tags or ()) or frozenset(tag for tag in _told_tags(port) if "=" in tag),
     )
