@@ -216,9 +216,12 @@ def _removal(tree: Tree, facts: Facts) -> Answer:
 
 
 def _secure(tree: Tree, facts: Facts) -> list[Step]:
-    """Beside what needs nothing of the cloud, so that a creation takes one transaction less."""
+    """Beside what needs nothing of the cloud, so that a creation takes one transaction less.
+
+    It is recorded last: new rows name the VIP's port as it was, and it may be another one.
+    """
     step = Step(Kind.SECURE_VIP, tree.loadbalancer.vip_port_id or "")
-    return [step, *(each for each in _boots(tree, facts) if each.kind is Kind.CREATE_AMPHORA)]
+    return [*(each for each in _boots(tree, facts) if each.kind is Kind.CREATE_AMPHORA), step]
 
 
 def _prepare(tree: Tree, facts: Facts, wanted: Wanted) -> Iterator[Step]:

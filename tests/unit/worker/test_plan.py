@@ -311,7 +311,7 @@ CASES: list[tuple[str, Answer, Answer]] = [
     (
         "who may reach the VIP has changed: before anything is pushed, and beside new rows",
         answer(tree(PAIR, amphora("m", MASTER, applied_generation=4)), security="rules", vip_secured=False),
-        do((Kind.SECURE_VIP, "vip"), (Kind.CREATE_AMPHORA, BACKUP)),
+        do((Kind.CREATE_AMPHORA, BACKUP), (Kind.SECURE_VIP, "vip")),
     ),
     (
         "as long as it has not there is nothing to say",

@@ -142,6 +142,17 @@ def test_a_vip_port_of_ours_that_somebody_deleted_is_made_again_with_its_address
     assert shown(world, lb) == (ACTIVE, None)
 
 
+def test_amphorae_that_are_made_with_it_know_the_new_one(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = serving(world)
+    world.networking.lose(lb.vip_port_id or "")
+    world.failover(lb)
+    world.converge(lb)
+    tree = world.tree(lb)
+    assert tree.loadbalancer.vip_port_id != lb.vip_port_id
+    assert {a.ha_port_id for a in tree.amphorae} == {tree.loadbalancer.vip_port_id}
+
+
 def test_one_whose_address_was_taken_meanwhile_is_told_of(make_world: MakeWorld) -> None:
     world = make_world()
     lb = serving(world)
