@@ -208,6 +208,17 @@ def test_additional_vips_that_cannot_be_are_told_at_once_and_leave_nothing(
     assert networking.all_ports() == []
 
 
+def test_clients_are_allowed_of_the_ip_version_of_any_vip(picky: Api) -> None:
+    listener = {"protocol": "HTTP", "protocol_port": 80, "allowed_cidrs": ["192.0.2.0/24", "2001:db8:9::/48"]}
+    created = picky.loadbalancer(additional_vips=[{"subnet_id": SUBNET_V6}], listeners=[listener])
+    assert created["listeners"][0]["allowed_cidrs"] == listener["allowed_cidrs"]
+    picky.converge(created["id"])
+    assert picky.listener(created["id"], 81, allowed_cidrs=["2001:db8:9::/48"])["allowed_cidrs"] == ["2001:db8:9::/48"]
+    picky.converge(created["id"])
+    path = f"/listeners/{created['listeners'][0]['id']}"
+    assert picky.put("listener", path, allowed_cidrs=["2001:db8:8::/48"])["allowed_cidrs"] == ["2001:db8:8::/48"]
+
+
 def test_a_port_that_is_brought_along_must_have_the_additional_vips_too(picky: Api) -> None:
     body = {"loadbalancer": {"vip_port_id": PORT, "additional_vips": [{"subnet_id": SUBNET_V6}]}}
     assert "has no such address" in picky.refusal("POST", "/loadbalancers", body)[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,12 +30,12 @@ _NESTED = frozenset({"default_pool", "members", "healthmonitor", "listener_id"})
 
 @dataclass
 class Graph:
-    """The new rows below a load balancer, whose ``project_id`` is theirs too."""
+    """The new rows below a load balancer, whose ``project_id`` is theirs too. Listeners are for its ``vips``."""
 
     loadbalancer_id: str
     project_id: str
     conf: cfg.ConfigOpts
-    vip_address: str | None = None
+    vips: Sequence[str] = ()
     pools: list[Pool] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Graph:
     def add_listener(self, body: dict[str, Any]) -> Listener:
         """One listener. A default pool defined inside it comes with it."""
         its_pool = body.get("default_pool")
-        listener = rules.listener(self._new(Listener, body), self.vip_address)
+        listener = rules.listener(self._new(Listener, body), self.vips)
         self.listeners.append(listener)
         if its_pool is not None:
             if listener.default_pool_id is not None:

@@ -39,18 +39,17 @@ def duplicate_member(address: str, protocol_port: int) -> ApiError:
     return ApiError(409, f"Another member on this pool is already using ip {address} on protocol_port {protocol_port}")
 
 
-def listener(row: Listener, vip_address: str | None) -> Listener:
-    """Headers are for HTTP and known; allowed_cidrs are of the VIP's IP version."""
+def listener(row: Listener, vips: Collection[str]) -> Listener:
+    """Headers are for HTTP and known; allowed_cidrs are of the IP version of one of the VIPs."""
     for name, value in row.insert_headers.items():
         if row.protocol != "HTTP" or name not in INSERTABLE_HEADERS:
             raise invalid_option(name, f"insert_headers of a listener with protocol {row.protocol}")
         if value.lower() not in ("true", "false"):
             raise invalid_option(value, f"the header {name} of insert_headers: it should be true or false")
-    if vip_address is not None:
-        version = ipaddress.ip_address(vip_address).version
-        for cidr in row.allowed_cidrs or ():
-            if ipaddress.ip_network(cidr).version != version:
-                raise validation_failure(f"CIDR {cidr} is of another IP version than the VIP {vip_address}.")
+    versions = {ipaddress.ip_address(vip).version for vip in vips}
+    for cidr in row.allowed_cidrs or ():
+        if ipaddress.ip_network(cidr).version not in versions:
+            raise validation_failure(f"CIDR {cidr} is of another IP version than the VIP {', '.join(vips)}.")
     return row
 
 

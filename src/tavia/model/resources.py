@@ -108,6 +108,11 @@ class LoadBalancer(Configured):
     failing_since: float | None = None
     pending_since: float | None = None
 
+    @property
+    def vips(self) -> list[str]:
+        """The addresses that it is reached at, the additional ones last."""
+        return [self.vip_address or "", *(vip["ip_address"] for vip in self.additional_vips)]
+
 
 @dataclass(kw_only=True)
 class Listener(Configured):

@@ -11,7 +11,7 @@ from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
-from tavia.render.haproxy import render_haproxy, vip_addresses
+from tavia.render.haproxy import render_haproxy
 from tavia.render.keepalived import render_keepalived
 from tavia.render.settings import RenderSettings, VipNetwork, VipRange
 
@@ -87,7 +87,7 @@ def _member_interfaces(tree: Tree, amphora: Amphora) -> Iterator[Interface]:
 def _vips(lb: LoadBalancer) -> list[str]:
     # As single hosts: the subnet's route comes with the amphora's own address. Packed, an IPv6 address loses its zone,
     # which may hold any character and keepalived.conf has no quotes.
-    return [str(ip_network(ip_address(address).packed)) for address in vip_addresses(lb)]
+    return [str(ip_network(ip_address(address).packed)) for address in lb.vips]
 
 
 def _routes(network: VipNetwork) -> tuple[tuple[str, str], ...]:

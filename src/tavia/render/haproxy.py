@@ -68,11 +68,6 @@ def unit_of_line(haproxy_cfg: str, line: int) -> str | None:
     return None
 
 
-def vip_addresses(lb: LoadBalancer) -> list[str]:
-    """All addresses that the load balancer serves at, the VIP first."""
-    return [lb.vip_address or "", *(vip["ip_address"] for vip in lb.additional_vips)]
-
-
 def bracketed(address: str) -> str:
     """An address as HAProxy takes it before a port. Quoted: Python's IPv6 addresses end in a zone of any characters."""
     return f"[{quoted(address)}]" if isinstance(ip_address(address), IPv6Address) else address
@@ -123,7 +118,7 @@ def _frontend(lb: LoadBalancer, listener: Listener, pool: Pool | None, settings:
     lines = [
         f"frontend {listener.id}",
         f"mode {_mode(listener)}",
-        *(f"bind {bracketed(address)}:{listener.protocol_port}" for address in vip_addresses(lb)),
+        *(f"bind {bracketed(address)}:{listener.protocol_port}" for address in lb.vips),
         f"maxconn {limit}",
         f"timeout client {listener.timeout_client_data}ms",
         *_logging(lb, listener, settings),

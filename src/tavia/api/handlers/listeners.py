@@ -41,7 +41,7 @@ class Listeners(ChildWriter):
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             owner = reading.get(conn, LoadBalancer, loadbalancer_id)
-            graph = Graph(owner.id, owner.project_id, self.backend.conf, owner.vip_address)
+            graph = Graph(owner.id, owner.project_id, self.backend.conf, owner.vips)
             listener = graph.add_listener(body)
             if not graph.pools:
                 self._check_default_pool(conn, listener)
@@ -57,7 +57,7 @@ class Listeners(ChildWriter):
         """Its headers, CIDRs and default pool fit."""
         if new.default_pool_id != old.default_pool_id:
             self._check_default_pool(conn, new)
-        return rules.listener(new, reading.get(conn, LoadBalancer, new.loadbalancer_id).vip_address)
+        return rules.listener(new, reading.get(conn, LoadBalancer, new.loadbalancer_id).vips)
 
     def _check_default_pool(self, conn: Connection, listener: Listener) -> None:
         if listener.default_pool_id is not None:

@@ -62,7 +62,7 @@ class LoadBalancers(Writer):
         seen = self.backend.vips.seen_by(req)
         with self.backend.vips.of(loadbalancer_id, body | {"project_id": project_id}, seen) as vip:
             row = self._row(loadbalancer_id, own, vip)
-            graph = Graph(row.id, row.project_id, self.backend.conf, row.vip_address)
+            graph = Graph(row.id, row.project_id, self.backend.conf, row.vips)
             graph.add_tree(body.get("listeners", []), body.get("pools", []))
             for member in graph.members:
                 self.backend.vips.check_member_subnet({"subnet_id": member.subnet_id}, seen)
