@@ -34,6 +34,8 @@ class Door:
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
+        self._trigger: tuple[str, str] | None = None
+        self._is_passed_on = False
         self.open()
 
     @property
@@ -63,6 +65,21 @@ class Door:
         finally:
             self.open()
 
+    @contextmanager
+    def falls_shut(self, method: str, path: str, *, is_passed_on: bool) -> Iterator[None]:
+        """Shut from the first request of the block with this method and end of a path, until the end of the block.
+
+        That request is not answered: the service never hears of it, or does what it asks where it ``is_passed_on``.
+        """
+        self._trigger, self._is_passed_on = (method, path), is_passed_on
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._trigger = None
+            self.shut()
+            self.open()
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         door = self
 
@@ -80,11 +97,23 @@ class Door:
 
         return Handler
 
+    def _triggers(self, kind: str) -> bool:
+        """Whether the door falls shut now. Once only."""
+        method, _, path = kind.partition(" ")
+        if self._trigger is None or method != self._trigger[0] or not path.endswith(self._trigger[1]):
+            return False
+        self._trigger = None
+        return True
+
     def _pass_on(self, asked: BaseHTTPRequestHandler) -> None:
         kind = f"{asked.command} {_ID.sub('/{id}', asked.path.partition('?')[0])}"
         began = time.time()
         with self._lock:
             self.requests[kind] += 1
+            falls_shut = self._triggers(kind)
+        if falls_shut and not self._is_passed_on:
+            self.shut()
+            return
         body = asked.rfile.read(int(asked.headers.get("Content-Length", 0)))
         upstream = http.client.HTTPConnection(self._target.hostname or "", self._target.port or 80, timeout=120)
         try:
@@ -99,6 +128,9 @@ class Door:
         finally:
             upstream.close()
             self.answering.append((began, time.time()))
+        if falls_shut:
+            self.shut()
+            return
         with suppress(OSError):  # a client may have been killed meanwhile
             asked.send_response_only(answer.status, answer.reason)
             for header, value in answer.getheaders():

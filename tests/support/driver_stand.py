@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pytest
 from openstack_cloud import MGMT_NETWORK, TENANT_NETWORK, TINY_FLAVOR, TINY_IMAGE, OpenStackCloud
 
 from tavia import config
@@ -85,19 +83,6 @@ class Stand:
             yield
         finally:
             setter(self.project_id, **dict.fromkeys(limits, -1))
-
-    @contextmanager
-    def stopped(self, service: str, command: str, *, node: str = "cl-node") -> Iterator[None]:
-        """A service stopped for a while on a node of the cloud; ``command`` starts it again. Skips on other clouds."""
-        if self.openstack.directory is None:
-            pytest.skip("only the services of the test cloud may be stopped")
-        suffix = "" if node == "cl-node" else node.removeprefix("cl")  # of its log
-        inside = [str(self.openstack.directory / "cl-exec"), "-n", node, "env", f"CL_SUFFIX={suffix}"]
-        subprocess.run([*inside, "svc", "stop", service], check=True)
-        try:
-            yield
-        finally:
-            subprocess.run([*inside, "svc", "start", service, *command.split()], check=True)
 
     def clear(self) -> None:
         """Remove what is in the project."""

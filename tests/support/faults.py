@@ -11,6 +11,8 @@ from instance import eventually
 from tavia_on_cloud import NOVA_SECONDS, TaviaOnCloud
 
 from tavia.cli.api_client import Json
+from tavia.worker.boots import server_name
+from tavia.worker.security import group_name
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,47 @@ def nothing_half_made(tavia: TaviaOnCloud, *standing: str) -> None:
     Raises AssertionError when that takes longer than Nova takes to delete a server.
     """
     eventually(lambda: not _strays(tavia, standing), "what was half made is removed", NOVA_SECONDS)
+
+
+def removed_again(tavia: TaviaOnCloud, loadbalancer_id: str) -> None:
+    """Return when nothing is left of the first amphora that it had, whatever is made in its place meanwhile.
+
+    Raises AssertionError when that takes longer than Nova takes to delete a server.
+    """
+    sql = "SELECT id, fault FROM amphora WHERE loadbalancer_id = :id ORDER BY created_at"
+    first = tavia.rows(sql, id=loadbalancer_id)[0]
+    assert first["fault"], "it was not given up"
+    eventually(
+        lambda: not [name for name in tavia.left() if first["id"] in name], "what was given up is removed", NOVA_SECONDS
+    )
+
+
+def healed(tavia: TaviaOnCloud, loadbalancer_id: str) -> None:
+    """The cause is gone: it becomes ACTIVE by itself and shows no fault, nothing is there twice.
+
+    Deleted, it leaves nothing.
+    """
+    found = tavia.await_status(loadbalancer_id, "ACTIVE")
+    assert found["fault"] is None
+    eventually(lambda: _is_whole(tavia, loadbalancer_id), "what one amphora needs is all there is", NOVA_SECONDS)
+    tavia.delete(loadbalancer_id)
+    eventually(lambda: not tavia.left(), "nothing is left", NOVA_SECONDS)
+
+
+def _is_whole(tavia: TaviaOnCloud, loadbalancer_id: str) -> bool:
+    (amphora,) = tavia.amphorae(loadbalancer_id)
+    return sorted(tavia.left()) == sorted([*parts(amphora["id"]), *vip_parts(loadbalancer_id)])
+
+
+def parts(amphora_id: str) -> list[str]:
+    """What a single amphora without members' subnets is made of: its server last."""
+    ports = [f"port octavia-lb-{purpose}-{amphora_id}" for purpose in ("mgmt", "vrrp")]
+    return [*ports, f"server {server_name(amphora_id, 0)}"]
+
+
+def vip_parts(loadbalancer_id: str) -> list[str]:
+    """What stands for the VIP."""
+    return [f"port octavia-lb-{loadbalancer_id}", f"security group {group_name(loadbalancer_id)}"]
 
 
 def _strays(tavia: TaviaOnCloud, standing: Collection[str]) -> list[str]:

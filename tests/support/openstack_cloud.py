@@ -13,13 +13,15 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from instance import eventually
 from openstack.config import OpenStackConfig
 from openstack.connection import Connection
 
@@ -29,6 +31,8 @@ UP_SECONDS = 1800.0
 MGMT_NETWORK, TENANT_NETWORK, PUBLIC_NETWORK = "lb-mgmt-net", "cl-tenant", "public"
 MGMT_GROUP = "lb-mgmt-sec-grp"
 LEG_PORT = "octavia-health-manager-port"
+NOVA_COMPUTE = "nova-compute --config-file /etc/nova/nova-cpu.conf"
+"""How the test cloud starts it on each host."""
 TINY_IMAGE, TINY_FLAVOR, AMPHORA_FLAVOR = "cl-tiny", "cl.tiny", "cl.small"
 
 
@@ -90,18 +94,58 @@ class OpenStackCloud:
     @cached_property
     def leg(self) -> str:
         """The interface of this machine that has it."""
-        said = subprocess.run(["ip", "-j", "address", "show", "to", self.leg_address], capture_output=True, check=True)
-        (found,) = (entry for entry in json.loads(said.stdout) if entry)
+        (found,) = (entry for entry in json.loads(_ip("-j", "address", "show", "to", self.leg_address)) if entry)
         return str(found["ifname"])
 
     @contextmanager
     def leg_down(self) -> Iterator[None]:
-        """For the time of the block the controllers have no way to the management network."""
-        subprocess.run(["ip", "link", "set", self.leg, "down"], check=True)
+        """For the time of the block the controllers have no way to the management network.
+
+        Not over this machine's default route either, where packets for it would get lost outside.
+        """
+        (entry,) = json.loads(_ip("-j", "-4", "route", "show", "dev", self.leg, "proto", "kernel"))
+        nowhere = ("unreachable", entry["dst"], "metric", "4000")
+        _ip("route", "replace", *nowhere)
         try:
+            _ip("link", "set", self.leg, "down")
             yield
         finally:
-            subprocess.run(["ip", "link", "set", self.leg, "up"], check=True)
+            _ip("link", "set", self.leg, "up")
+            _ip("route", "del", *nowhere)
+
+    @contextmanager
+    def stopped(self, service: str, command: str, *, node: str = "cl-node") -> Iterator[None]:
+        """A service stopped for a while on a node of the cloud; ``command`` starts it again. Skips on other clouds."""
+        if self.directory is None:
+            pytest.skip("only the services of the test cloud may be stopped")
+        suffix = "" if node == "cl-node" else node.removeprefix("cl")  # of its log
+        inside = [str(self.directory / "cl-exec"), "-n", node, "env", f"CL_SUFFIX={suffix}"]
+        try:
+            subprocess.run([*inside, "svc", "stop", service], check=True)
+            yield
+        finally:
+            subprocess.run([*inside, "svc", "start", service, *command.split()], check=True)
+
+    @contextmanager
+    def no_host_builds(self) -> Iterator[None]:
+        """For the time of the block Nova hands servers to hosts that build none; afterwards all hosts are there again.
+
+        After a minute it would know that they are silent.
+        """
+        silent = self._compute_hosts()
+        with ExitStack() as stack:
+            stack.callback(lambda: eventually(lambda: self._report_again(silent), "all hosts report again", 120))
+            for host in list(silent):
+                stack.enter_context(self.stopped("nova-compute", NOVA_COMPUTE, node=host))
+            silent = self._compute_hosts()
+            yield
+
+    def _compute_hosts(self) -> dict[str, str]:
+        """When each reported last."""
+        return {found.host: str(found.updated_at) for found in self.admin.compute.services(binary="nova-compute")}
+
+    def _report_again(self, silent: Mapping[str, str]) -> bool:
+        return all(self._compute_hosts()[host] != reported for host, reported in silent.items())
 
     def flavor(self, name: str) -> str:
         return str(self.admin.compute.find_flavor(name, ignore_missing=False).id)
@@ -116,6 +160,10 @@ class OpenStackCloud:
         found = [pid for pid in _processes() if _is_server(pid, server_id)]
         assert len(found) == 1, f"server {server_id} has the processes {found}"
         os.kill(found[0], signal.SIGKILL)
+
+
+def _ip(*words: str) -> bytes:
+    return subprocess.run(["ip", *words], stdout=subprocess.PIPE, check=True).stdout
 
 
 def _processes() -> Iterator[int]:

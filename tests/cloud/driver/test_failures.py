@@ -133,7 +133,7 @@ def test_neutron_that_was_stopped_is_down_and_used_again_when_it_is_back(
 
     port = make_port()
     try:
-        with stand.stopped("neutron-server", NEUTRON_SERVER):
+        with stand.openstack.stopped("neutron-server", NEUTRON_SERVER):
             down = failure(lambda: cloud.networking.port(port.id))
     finally:
         until(answers, 90, "Neutron answers again")

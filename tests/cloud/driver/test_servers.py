@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from driver_stand import Stand, booted, spec, until
+from openstack_cloud import NOVA_COMPUTE
 
 from tavia.cloud.openstack import compute
 from tavia.cloud.openstack.connection import LONGEST_CALL
@@ -17,7 +18,6 @@ from tavia.cloud.openstack.userdata import user_data
 from tavia.cloud.protocols import Cloud, NotFound, Port, SecurityRule, ServerStatus, Volume
 from tavia.model.seams import SeamError
 
-NOVA_COMPUTE = "nova-compute --config-file /etc/nova/nova-cpu.conf"
 NOBODY = "11111111-2222-4333-8444-555555555555"
 
 Make = Callable[..., Port]
@@ -103,7 +103,7 @@ def test_a_server_on_a_host_that_is_silent_is_not_proven_off(stand: Stand, cloud
     node = max(service.host for service in stand.admin.compute.services(binary="nova-compute"))
     server_id = cloud.compute.boot(spec(stand, [make_port().id], availability_zone=f"nova:{node}"))
     assert booted(cloud, server_id).status is ServerStatus.ACTIVE
-    with stand.stopped("nova-compute", NOVA_COMPUTE, node=node):
+    with stand.openstack.stopped("nova-compute", NOVA_COMPUTE, node=node):
         until(lambda: _idle(cloud, server_id) is ServerStatus.UNKNOWN, 120, "Nova misses the host")
         began = time.monotonic()
         with pytest.raises(SeamError) as refused:

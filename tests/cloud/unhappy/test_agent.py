@@ -5,16 +5,18 @@ One load balancer with a real amphora goes through the tests of certificates; th
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from faults import Expected, nothing_half_made, shown
+from controllers import Service
+from faults import Expected, healed, removed_again, shown
 from instance import eventually
 from openstack_cloud import OpenStackCloud
-from tavia_on_cloud import TaviaOnCloud
+from tavia_on_cloud import BOOT_SECONDS, TaviaOnCloud
 
 from tavia import pki
 from tavia.cli.api_client import Json
@@ -22,7 +24,14 @@ from tavia.cli.api_client import Json
 SHOWN_SECONDS = 240.0
 NOBODY = 10514
 """A port that the cloud lets heartbeats through to, and on which nobody listens."""
+AGENT = 9443
 QUICK = {"retry_pending_seconds": "2", "retry_interval_max": "3"}
+AT_ONCE = {"retry_pending_seconds": "0"}
+"""Whoever gives up an amphora shows it the first time."""
+PATIENT = {"connection_max_retries": "120", "connection_retry_interval": "5", "rest_request_conn_timeout": "2"}
+IMPATIENT = {**PATIENT, "connection_max_retries": "3"}
+"""Gives up before any guest here can have booted."""
+MISTRUSTED = Expected("agent", "tls-refused-by-controller", "certificate verify failed")
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +60,26 @@ def check_refused(tavia: TaviaOnCloud, loadbalancer: Json, expected: Expected, *
     assert len(tavia.amphorae(loadbalancer["id"])) == 1, "it was replaced for a controller's mistake"
 
 
+def restarted(worker: Service, options: dict[str, str]) -> None:
+    """With these options of [haproxy_amphora], which it reads when it starts."""
+    worker.stop()
+    worker.configure({"haproxy_amphora": options})
+    worker.start()
+
+
+def _listens(amphorae: list[Json]) -> bool:
+    """Whether there is one, Nova booted it, and its agent takes connections. Raises OSError where it refuses them."""
+    if not any(row["active_at"] for row in amphorae):
+        return False
+    with socket.create_connection((amphorae[0]["lb_network_ip"], AGENT), timeout=2):
+        return True
+
+
 def test_a_controller_that_trusts_another_authority_says_that_it_refused(
     tavia_of_the_session: TaviaOnCloud, standing: Json, tmp_path: Path
 ) -> None:
     pki.init(tmp_path / "other")
-    expected = Expected("agent", "tls-refused-by-controller", "certificate verify failed")
-    check_refused(tavia_of_the_session, standing, expected, server_ca=str(tmp_path / "other" / pki.SERVER_CA))
+    check_refused(tavia_of_the_session, standing, MISTRUSTED, server_ca=str(tmp_path / "other" / pki.SERVER_CA))
 
 
 def test_a_controller_whose_certificate_has_expired_is_refused_by_the_agent(
@@ -69,6 +92,19 @@ def test_a_controller_whose_certificate_has_expired_is_refused_by_the_agent(
     expired.write_bytes(authority.issue_controller("expired", timedelta(seconds=-60)).pem)
     expected = Expected("agent", "tls-refused-by-amphora", "client_cert has expired")
     check_refused(tavia_of_the_session, standing, expected, client_cert=str(expired))
+
+
+def test_a_controller_that_trusts_another_authority_gives_up_what_it_boots(tavia: TaviaOnCloud, tmp_path: Path) -> None:
+    pki.init(tmp_path / "other")
+    wrong = {"server_ca": str(tmp_path / "other" / pki.SERVER_CA)}
+    with tavia.another_worker(haproxy_amphora={**PATIENT, **wrong}, tavia=AT_ONCE) as worker:
+        made = tavia.create("mistrusted")
+        eventually(lambda: _listens(tavia.amphorae(made["id"])), "its agent listens", BOOT_SECONDS)
+        assert tavia.show(made["id"])["provisioning_status"] == "PENDING_CREATE"
+        restarted(worker, IMPATIENT)
+        shown(tavia, made["id"], worker, MISTRUSTED, SHOWN_SECONDS)
+        removed_again(tavia, made["id"])
+    healed(tavia, made["id"])
 
 
 @contextmanager
@@ -90,42 +126,30 @@ def test_a_security_group_without_9443_is_a_fault_of_the_management_network_unti
 ) -> None:
     with group_without_the_agents_port(cloud, unique) as group, ExitStack() as cleanup:
         cleanup.callback(tavia.clear)  # no port may have the group when it goes
-        options = {"amp_secgroup_list": group, "amp_active_retries": "6", "amp_active_wait_sec": "10"}
-        impatient = {"connection_max_retries": "6", "connection_retry_interval": "5", "rest_request_conn_timeout": "2"}
-        with tavia.another_worker(controller_worker=options, haproxy_amphora=impatient, tavia=QUICK) as worker:
+        options = {"amp_secgroup_list": group}
+        with tavia.another_worker(controller_worker=options, haproxy_amphora=IMPATIENT, tavia=AT_ONCE) as worker:
             made = tavia.create("closed")
-            shown(
-                tavia,
-                made["id"],
-                worker,
-                Expected("mgmt-net", "agent-timeout", "amp_secgroup_list let TCP 9443 in"),
-                SHOWN_SECONDS,
-            )
+            expected = Expected("mgmt-net", "agent-timeout", "amp_secgroup_list let TCP 9443 in")
+            shown(tavia, made["id"], worker, expected, SHOWN_SECONDS)
+            removed_again(tavia, made["id"])
             cloud.admin.network.create_security_group_rule(
                 security_group_id=group,
                 direction="ingress",
                 ether_type="IPv4",
                 protocol="tcp",
-                port_range_min=9443,
-                port_range_max=9443,
+                port_range_min=AGENT,
+                port_range_max=AGENT,
             )
-            tavia.await_status(made["id"], "ACTIVE")
-            nothing_half_made(tavia, *(row["id"] for row in tavia.amphorae(made["id"]) if row["status"] == "ALLOCATED"))
+            restarted(worker, PATIENT)
+            healed(tavia, made["id"])
 
 
 def test_the_leg_on_the_management_network_is_down_while_nova_boots(cloud: OpenStackCloud, tavia: TaviaOnCloud) -> None:
-    with tavia.another_worker(tavia=QUICK) as worker:
-        with cloud.leg_down():
-            made = tavia.create("cut-off")
-            eventually(lambda: tavia.ours()["server"], "Nova has the server", 60)
-            eventually(
-                lambda: any("await-agent" in line for line in tavia.told(made["id"]).splitlines()), "it is waited for"
-            )
-            assert tavia.show(made["id"])["provisioning_status"] == "PENDING_CREATE"
-        found = tavia.await_status(made["id"], "ACTIVE")
-        assert found["fault"] is None
-        assert len([row for row in tavia.steps(made["id"]) if row["what"] == "boot-server"]) == 1
-        assert worker.running
+    with cloud.leg_down(), tavia.another_worker(haproxy_amphora=IMPATIENT, tavia=AT_ONCE) as worker:
+        made = tavia.create("cut-off")
+        shown(tavia, made["id"], worker, Expected("mgmt-net", "agent-no-route", "is its leg up"), SHOWN_SECONDS)
+        removed_again(tavia, made["id"])
+    healed(tavia, made["id"])
 
 
 def test_heartbeats_that_go_to_a_wrong_address_are_an_alarm_and_no_failover(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from faults import Expected, nothing_half_made, shown
+from faults import Expected, healed, nothing_half_made, parts, removed_again, shown, vip_parts
 from instance import eventually
 from openstack_cloud import TINY_FLAVOR, OpenStackCloud
 from tavia_on_cloud import TaviaOnCloud
 
 SHOWN_SECONDS = 90.0
-HEALED_SECONDS = 120.0
 
 
 @contextmanager
@@ -75,13 +74,6 @@ def check(
         healed(tavia, made)
 
 
-def healed(tavia: TaviaOnCloud, loadbalancer_id: str) -> None:
-    """The cause is gone: it becomes ACTIVE by itself, without a fault, on one server."""
-    found = tavia.await_status(loadbalancer_id, "ACTIVE", HEALED_SECONDS)
-    assert found["fault"] is None
-    assert len(tavia.ours()["server"]) == 1
-
-
 def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
     expected = Expected("boot", "no-image", f"{unique}")
     check(booting, expected, controller_worker={"amp_image_tag": unique})
@@ -90,8 +82,10 @@ def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
 def test_of_two_images_with_the_tag_the_newest_is_taken_and_the_log_says_so(
     cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str
 ) -> None:
-    with image(cloud, unique, unique):
-        time.sleep(1.1)  # Glance tells by the second which is newer
+    with image(cloud, unique, unique) as older:
+        made_at = datetime.fromisoformat(cloud.admin.image.get_image(older).created_at)
+        # Glance tells by the second which is newer.
+        eventually(lambda: datetime.now(UTC) - made_at > timedelta(seconds=1), "its second is over", 30)
         with image(cloud, unique, unique) as newest:
             _newest_is_taken(booting, unique, newest)
 
@@ -157,14 +151,49 @@ def test_keystone_refuses_the_credentials(cloud: OpenStackCloud, booting: TaviaO
     )
 
 
-@pytest.mark.parametrize(("service", "name"), [("compute", "nova"), ("network", "neutron")])
-def test_the_service_is_down_in_the_middle(booting: TaviaOnCloud, service: str, name: str) -> None:
+NOVA, NEUTRON = ("compute", "nova", "/servers"), ("network", "neutron", "/ports")
+
+
+@pytest.mark.parametrize(
+    ("service", "is_done", "is_there"),
+    [
+        pytest.param(NOVA, False, slice(0, 2), id="nova, before it is asked for the server"),
+        pytest.param(NOVA, True, slice(0, 3), id="nova, before it says that it has the server"),
+        pytest.param(NEUTRON, True, slice(0, 1), id="neutron, before it says that it has the first port"),
+    ],
+)
+def test_a_service_goes_down_in_the_middle(
+    booting: TaviaOnCloud, service: tuple[str, str, str], is_done: bool, is_there: slice
+) -> None:
+    kind, name, path = service
     booting.worker.stop()
     made = booting.create("unhappy")["id"]
-    with booting.region.doors[service].closed():
+    with booting.region.doors[kind].falls_shut("POST", path, is_passed_on=is_done):
         booting.worker.start()
         expected = Expected("boot", f"{name}-down", f"{name.title()} does not do its work")
         shown(booting, made, booting.worker, expected, SHOWN_SECONDS)
+        (amphora,) = booting.amphorae(made)
+        half_made = by_name(booting)
+        assert set(half_made) == {*parts(amphora["id"])[is_there], *vip_parts(made)}
+    booting.await_status(made, "ACTIVE")
+    whole = by_name(booting)
+    assert {name: whole[name] for name in half_made} == half_made, "what was there is not what is used"
+    healed(booting, made)
+
+
+def by_name(tavia: TaviaOnCloud) -> dict[str, str]:
+    """The ids of what is ours on the cloud."""
+    return {f"{kind} {thing.name}": thing.id for kind, things in tavia.ours().items() for thing in things}
+
+
+def test_a_server_that_never_becomes_active_is_given_up(cloud: OpenStackCloud, booting: TaviaOnCloud) -> None:
+    impatient = {"amp_active_retries": "2", "amp_active_wait_sec": "5"}
+    with cloud.no_host_builds():
+        made = booting.create("unhappy")["id"]
+        with booting.another_worker(controller_worker=impatient, tavia={"retry_pending_seconds": "0"}) as worker:
+            expected = Expected("boot", "server-never-active", r"in 10 s .*amp_active_wait_sec\): it says BUILDING")
+            shown(booting, made, worker, expected, SHOWN_SECONDS)
+            removed_again(booting, made)
     healed(booting, made)
 
 
@@ -174,4 +203,3 @@ def test_a_worker_that_is_killed_while_nova_boots_leaves_one_server(booting: Tav
     booting.worker.kill()
     booting.worker.start()
     healed(booting, made)
-    assert len(booting.amphorae(made)) == 1
