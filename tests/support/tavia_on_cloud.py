@@ -30,8 +30,11 @@ from tavia.store.database import Database
 HEARTBEAT_PORT = "5555"
 """The one that the cloud's security groups let through, so one Tavia at a time."""
 GONE_SECONDS = 180.0
-NOVA_SECONDS = 120.0
-"""For Nova to remove what it was told to: it says yes at once, and finishes a boot under way first."""
+NOVA_SECONDS = 180.0
+"""For Nova to remove what it was told to: it says yes at once, and finishes a boot under way first.
+
+Which waits for ports that are gone by then as long as vif_plugging_timeout, here 120.
+"""
 BOOT_SECONDS = 420.0
 """For an amphora that an emulated processor boots beside another one."""
 
