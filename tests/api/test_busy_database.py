@@ -1,4 +1,4 @@
-"""A lock that is not given back, and a database that is gone: 503, and when to come back. Nothing of it happened."""
+"""A lock that is not given back, commits that are refused, a database that is gone: 503, and when to come back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cut import Cut, Refusal, refusals, wire
 from mariadb import MariaDb
 
 from tavia.model.resources import LoadBalancer
@@ -32,6 +33,31 @@ def test_a_lock_that_is_held_is_503_and_says_when_to_come_back(its_api: Any, mon
         other.rollback()
     row = its_api.row(LoadBalancer, lb["id"])
     assert (row.generation, row.name) == (1, "")
+
+
+@pytest.mark.parametrize("refusal", [r for r in refusals() if not r.is_done] + [Cut.COMMIT], ids=str)
+def test_a_change_whose_commit_is_refused_for_ever_is_503_and_says_when_to_come_back(
+    mariadb: MariaDb, make_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Refusal | Cut
+) -> None:
+    url = mariadb.migrated_database()
+    with wire(mariadb) as way:
+        api = type(make_api)(tmp_path, way.through(url))()
+        lb = api.loadbalancer()
+        with monkeypatch.context() as patched:
+            patched.setattr(database_module, "PATIENCE", 0.1)
+            way.cuts = [refusal] * 1000
+            result = api.request("PUT", f"/loadbalancers/{lb['id']}", {"loadbalancer": {"name": "late"}})
+        tried, way.cuts = len(way.done), []
+        assert (result.status_code, result.headers["retry-after"]) == (503, "1")
+        # With some of these errors MariaDB says that nothing was done; after all others nobody knows.
+        said = "database-busy" if isinstance(refusal, Refusal) and refusal.is_sure else "outcome-unknown"
+        assert f"control/{said}" in result.json["faultstring"]
+        assert tried > 1
+        row = api.row(LoadBalancer, lb["id"])
+        assert (row.generation, row.name) == (1, "")
+        assert api.put("loadbalancer", f"/loadbalancers/{lb['id']}", name="again")["name"] == "again"
+        assert api.generation(lb["id"]) == 2
+        api.database.dispose()
 
 
 def test_a_database_that_is_gone_is_503_and_comes_back(

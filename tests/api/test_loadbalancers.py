@@ -301,7 +301,8 @@ def test_a_port_stays_where_nobody_knows_whether_the_load_balancer_was_accepted(
 
     with monkeypatch.context() as patched:
         patched.setattr(picky.database, "write", write_and_lose_the_answer)
-        assert picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})[0] == 503
+        told = picky.request("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
     (created,) = picky.get("/loadbalancers")["loadbalancers"]
     assert [port.id for port in networking.all_ports()] == [created["vip_port_id"]]
 

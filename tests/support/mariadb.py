@@ -397,6 +397,15 @@ def _provider_options(port: int) -> str:
     return "; ".join(f"{name}={value}" for name, value in options.items())
 
 
+def conflicts(*servers: MariaDb) -> int:
+    """How often these servers aborted a transaction because another was first: in InnoDB, or in the cluster.
+
+    A whole cluster's are those of all its nodes.
+    """
+    counters = ("Innodb_deadlocks", "wsrep_local_cert_failures", "wsrep_local_bf_aborts")
+    return sum(int(server.status(name) or 0) for server in servers for name in counters)
+
+
 def name_of(url: str) -> str:
     """The database that a URL names."""
     return url.rsplit("/", 1)[1].partition("?")[0]

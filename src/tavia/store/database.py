@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from oslo_db import exception as db_exception
 from sqlalchemy import Connection, Engine, insert, select
@@ -102,7 +102,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One snapshot: everything read inside comes from the same moment. Raises StoreUnreachable."""
         try:
-            with self.snapshots.connect() as conn, conn.begin():
+            with _transaction(self.snapshots) as conn:
                 yield conn
         except Exception as error:
             if is_passing(error):
@@ -121,7 +121,7 @@ class Database:
         while True:
             finished: dict[int, T] = {}
             try:
-                with engine.connect().execution_options(writer=True, run=run) as conn, conn.begin():
+                with _transaction(engine, writer=True, run=run) as conn:
                     finished[run.number] = work(conn)
                 metrics.COMMITTED.inc()
                 return finished[run.number]
@@ -153,6 +153,24 @@ class Database:
         """Seconds since this database was made (not since it was restored)."""
         with self.read() as conn:
             return float(conn.execute(select(now() - schema.deployment.c.created)).scalar_one())
+
+
+@contextmanager
+def _transaction(engine: Engine, **options: Any) -> Iterator[Connection]:
+    """Committed at the end of the block, rolled back where that raises.
+
+    A COMMIT that was refused may leave it open, and SQLAlchemy sends no ROLLBACK then: the connection is given up.
+    """
+    with engine.connect().execution_options(**options) as conn:
+        is_whole = False
+        try:
+            with conn.begin():
+                yield conn
+                is_whole = True
+        except BaseException:
+            if is_whole:
+                conn.invalidate()
+            raise
 
 
 def is_passing(error: Exception) -> bool:

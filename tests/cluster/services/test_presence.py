@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,6 +101,24 @@ def test_a_node_that_is_configured_otherwise_is_named_with_its_groups(stand: Con
     others = [r for r in listed(stand) if r["host"] != odd.name]
     # keepalived's options are the workers' alone: where two differ nobody has the majority
     assert {r["stands_out"] for r in others} == {"", "configuration differs in [keepalived_vrrp]"}
+
+
+def test_a_node_that_runs_another_version_is_named(
+    stand: Controllers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, _ = stand.named("tavia-worker")
+    eventually(lambda: [r["service"] for r in listed(stand)] == KINDS, "all five are listed")
+    (version,) = {r["version"] for r in listed(stand)}
+    assert odd.stop() == 0
+    older = tmp_path / "tavia-0.0.1.dist-info"
+    older.mkdir()
+    (older / "METADATA").write_text("Metadata-Version: 2.1\nName: tavia\nVersion: 0.0.1\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    odd.start()
+    eventually(lambda: shows(stand, odd, version="0.0.1", stands_out="other version"), "it is named")
+    monkeypatch.undo()
+    assert {(r["version"], r["stands_out"]) for r in listed(stand) if r["host"] != odd.name} == {(version, "")}
+    assert "other version" in tavia(odd, "service", "list")
 
 
 def test_the_hash_follows_a_reload(stand: Controllers) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import pytest
 from cut import wire
-from mariadb import Galera, MariaDb, name_of
+from mariadb import Galera, MariaDb, conflicts, name_of
 from oslo_config import cfg
 from sqlalchemy import Connection, select
 
@@ -24,6 +26,8 @@ from tavia.model.statuses import ProvisioningStatus
 from tavia.store import convergence, intents, leases, schema
 from tavia.store.database import Database
 from tavia.store.rows import utcnow
+
+T = TypeVar("T")
 
 
 @pytest.fixture(params=["one server", "two nodes"])
@@ -63,7 +67,7 @@ def generation(database: Database, loadbalancer_id: str) -> int:
         return int(conn.execute(select(lb.generation).where(lb.id == loadbalancer_id)).scalar() or 0)
 
 
-def at_once(*calls: Callable[[], object]) -> list[object]:
+def at_once(*calls: Callable[[], T]) -> list[T]:
     with ThreadPoolExecutor(len(calls)) as threads:
         return [future.result() for future in [threads.submit(call) for call in calls]]
 
@@ -84,10 +88,35 @@ def test_every_change_takes_a_generation_of_its_own(ways: Sequence[Database]) ->
         return [database.write(lambda conn: intents.begin_change(conn, loadbalancer_id)) for _ in range(10)]
 
     first, second = at_once(lambda: change(ways[0]), lambda: change(ways[1]))
-    assert isinstance(first, list)
-    assert isinstance(second, list)
     assert sorted(first + second) == list(range(2, 22))
     settled(ways, loadbalancer_id, 21)
+
+
+def test_each_generation_is_taken_once_also_where_certification_fails(galera: Galera) -> None:
+    name = name_of(galera.nodes[0].migrated_database())
+    ways = [Database.connect(node.url(name)) for node in galera.nodes]
+    loadbalancer_id = made_through(ways[0], ways)
+    before, deadline = conflicts(*galera.nodes), time.monotonic() + 60
+    over = threading.Event()
+
+    def change(database: Database) -> list[int]:
+        taken = []
+        while not over.is_set():
+            taken.append(database.write(lambda conn: intents.begin_change(conn, loadbalancer_id)))
+        return taken
+
+    def watch() -> list[int]:
+        while conflicts(*galera.nodes) < before + 5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        over.set()
+        return []
+
+    generations = sorted(itertools.chain.from_iterable(at_once(watch, *(partial(change, way) for way in ways))))
+    assert conflicts(*galera.nodes) >= before + 5, "the nodes never had a conflict"
+    assert generations == list(range(2, len(generations) + 2))
+    settled(ways, loadbalancer_id, generations[-1])
+    for database in ways:
+        database.dispose()
 
 
 def test_a_lease_is_taken_by_one(ways: Sequence[Database]) -> None:
