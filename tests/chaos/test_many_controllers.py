@@ -1,9 +1,15 @@
-"""Three workers and several of each other service on one database: 200 load balancers while workers die and freeze."""
+"""Three workers and several of each other service on one database: 200 load balancers while workers die and freeze.
+
+Nothing starved: a load balancer that is due waits while others are served, but each of those only about once, however
+slow the machine is. Taken at random, without regard to how long each has waited, some are passed over for more than
+three times as many operations as there are load balancers; that is what the bound tells apart.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,7 +17,7 @@ from typing import Any
 
 import churn
 import pytest
-from churn import Client, Journal, Wanted
+from churn import Client, Wanted
 from controllers import SUBNET, Controllers, controllers
 from instance import eventually
 from mariadb import Galera, MariaDb, name_of
@@ -21,6 +27,7 @@ from tavia.store.database import Database
 
 CLIENTS = 20
 LEASE_TTL = 3.0
+MORE_SECONDS = 120
 SETTINGS = {"tavia": {"lease_ttl": str(LEASE_TTL), "poll_interval": "0.5"}}
 HOW_MANY = {"workers": 3, "health_managers": 2, "housekeepers": 2, "apis": 2}
 EMPTY: Any = dict.fromkeys(HOW_MANY, 0)
@@ -33,8 +40,7 @@ def test_every_accepted_change_is_applied_once_by_one_worker_at_a_time(
     url = mariadb.create_database()
     with controllers(tmp_path, url, **EMPTY, transport_url=rabbitmq.url, settings=SETTINGS) as stand:
         populate(stand, [url])
-        journal = churned(stand, each=10)
-    assert journal.lost > 0, "no worker was killed at work"
+        churned(stand, each=10)
 
 
 @pytest.mark.timeout(600)
@@ -62,8 +68,11 @@ def populate(stand: Controllers, urls: list[str]) -> None:
             add[kind](next(connections))
 
 
-def churned(stand: Controllers, each: int) -> Journal:
-    """Clients post and change ``each`` load balancers, workers die and freeze; then all must be as they want it."""
+def churned(stand: Controllers, each: int) -> None:
+    """Clients post and change ``each`` load balancers, workers die and freeze; then all must be as they want it.
+
+    It goes on until a worker died at work.
+    """
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     apis = [stand.url(api) for api in stand.named("tavia-api")]
@@ -74,22 +83,25 @@ def churned(stand: Controllers, each: int) -> Journal:
         with ThreadPoolExecutor(CLIENTS) as threads:
             wanted.extend(threads.map(partial(post_all, each=each), clients, range(CLIENTS)))
         churn.churn(clients, wanted, churn.change_members, seed)
+        deadline = time.monotonic() + MORE_SECONDS
+        while not churn.lost(database) and time.monotonic() < deadline:
+            churn.churn(clients, wanted, churn.change_members, seed)
 
+    database = Database.connect(stand.connection)
     workers = stand.named("tavia-worker")
     with churn.in_background(work) as over:
-        churn.disturb(workers, 2 * LEASE_TTL, random.Random(seed), over)
-    database = Database.connect(stand.connection)
+        churn.disturb(workers, 2 * LEASE_TTL, random.Random(seed), over, how=("kill", "stop", "freeze"))
     eventually(lambda: not churn.not_applied(database), "all load balancers are ACTIVE", 120.0)
 
     everything = [one for share in wanted for one in share]
     assert [one.seen(clients[0]) for one in everything] == everything
-    assert set(churn.generations(database).values()) == {1 + churn.CHANGES}
+    assert churn.generations(database) == {one.id: 1 + one.changes for one in everything}
     journal = churn.journal(database)
     assert journal.overlaps == []
+    assert journal.lost > 0, "no worker was killed at work"
     assert len(journal.hosts) > 1
-    assert journal.longest_wait < 60.0
+    assert churn.passed_over(journal, 2 * LEASE_TTL) < 2 * len(everything)
     database.dispose()
-    return journal
 
 
 def post_all(client: Client, number: int, each: int) -> list[Wanted]:

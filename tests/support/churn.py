@@ -1,4 +1,4 @@
-"""Clients that change load balancers without waiting while workers are killed and frozen, and what must hold then.
+"""Clients that change load balancers without waiting while workers are killed, stopped and frozen; what must hold then.
 
 Every change that is accepted is noted in :class:`Wanted`; in the end the API must show exactly that, and the journal
 that nobody worked on a load balancer while somebody else did.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import random
+import signal
 import threading
+from bisect import bisect
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Any, Protocol
 
 import urllib3
@@ -40,23 +42,47 @@ class Worker(Protocol):
     def thaw(self) -> None:
         """SIGCONT."""
 
+    def tell_to_stop(self) -> None:
+        """SIGTERM."""
 
-def disturb(workers: Sequence[Worker], frozen_for: float, chance: random.Random, over: threading.Event) -> None:
-    """Kill and freeze one worker after the other, at random, until it is ``over``; all of them run then.
+    def wait(self, seconds: float) -> int:
+        """Until it has ended; its exit status."""
+
+
+STOPS_WITHIN = 65.0
+"""A little more than [DEFAULT] graceful_shutdown_timeout, which nobody configures here."""
+
+
+def disturb(
+    workers: Sequence[Worker],
+    frozen_for: float,
+    chance: random.Random,
+    over: threading.Event,
+    how: Sequence[str] = ("kill", "freeze"),
+) -> None:
+    """Kill, freeze or ``stop`` one worker after the other, at random, until it is ``over``; all of them run then.
 
     ``frozen_for``: the most seconds for which one is frozen; more than a lease lasts, so that it is overtaken. In the
     thread of the caller, for a worker dies with the thread that started it.
     """
+    ways: list[str] = []
     while not over.wait(chance.uniform(0.1, 1.0)):
         worker = chance.choice(workers)
-        if chance.random() < 0.5:
-            worker.kill()
-            over.wait(chance.uniform(0.0, 1.0))
-            worker.start()
-        else:
-            worker.freeze()
-            over.wait(chance.uniform(0.5, frozen_for))
-            worker.thaw()
+        ways = ways or chance.sample(how, len(how))
+        match ways.pop():
+            case "kill":
+                worker.kill()
+                over.wait(chance.uniform(0.0, 1.0))
+                worker.start()
+            case "stop":
+                worker.tell_to_stop()
+                # One that was started a moment ago does not listen yet.
+                assert worker.wait(STOPS_WITHIN) in (0, -signal.SIGTERM)
+                worker.start()
+            case "freeze":
+                worker.freeze()
+                over.wait(chance.uniform(0.5, frozen_for))
+                worker.thaw()
 
 
 class Client:
@@ -199,18 +225,34 @@ def generations(database: Database) -> dict[str, int]:
         return {row.id: row.generation for row in conn.execute(text("SELECT id, generation FROM load_balancer"))}
 
 
+def lost(database: Database) -> int:
+    """How many operations were lost with their worker."""
+    with database.read() as conn:
+        return int(conn.execute(text("SELECT COUNT(*) FROM operation WHERE state = 'lost'")).scalar_one())
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A change that was accepted: when, when the operation ended that applied it, how many were lost in between."""
+
+    accepted: float
+    applied: float
+    lost: int
+
+
 @dataclass(frozen=True)
 class Journal:
     """What the journal shows of all load balancers.
 
     ``overlaps``: operations that, or a step of which, ended after a later one on the same load balancer had begun.
-    ``longest_wait``: seconds between a load balancer's POST and the begin of its first operation, the longest.
+    ``begun``: when each operation began, sorted.
     """
 
     hosts: set[str]
     lost: int
     overlaps: list[str]
-    longest_wait: float
+    changes: list[Applied]
+    begun: list[float]
 
 
 def journal(database: Database) -> Journal:
@@ -219,18 +261,53 @@ def journal(database: Database) -> Journal:
         operations = conn.execute(text("SELECT * FROM operation WHERE epoch > 0 ORDER BY loadbalancer_id, epoch")).all()
         steps = conn.execute(text("SELECT operation_id, MAX(ended) AS ended FROM step GROUP BY operation_id"))
         last_step = {row.operation_id: row.ended for row in steps}
-        posts = conn.execute(text("SELECT id, created_at FROM load_balancer"))
-        posted_at = {row.id: row.created_at.replace(tzinfo=UTC).timestamp() for row in posts}
+        changes = conn.execute(text("SELECT * FROM accepted_change ORDER BY accepted")).all()
     overlaps = []
     for before, after in itertools.pairwise(operations):
         if before.loadbalancer_id == after.loadbalancer_id:
             ended = max(before.ended or float("inf"), last_step.get(before.id) or 0.0)
             if ended > after.started or before.epoch == after.epoch:
                 overlaps.append(f"{before} ended at {ended}, after the begin of {after}")
-    first = {row.loadbalancer_id: row.started for row in reversed(operations)}
     return Journal(
         hosts={row.host for row in operations},
         lost=sum(row.state == "lost" for row in operations),
         overlaps=overlaps,
-        longest_wait=max(started - posted_at[loadbalancer_id] for loadbalancer_id, started in first.items()),
+        changes=_changes(changes, operations),
+        begun=sorted(row.started for row in operations),
     )
+
+
+def _changes(changes: Sequence[Any], operations: Sequence[Any]) -> list[Applied]:
+    """What became of each change; ``operations`` oldest first."""
+    of: dict[str, list[Any]] = defaultdict(list)
+    for row in operations:
+        of[row.loadbalancer_id].append(row)
+    found = []
+    for change in changes:
+        mine = of[change.loadbalancer_id]
+        applied = _applied(change, [row for row in mine if row.state == "done"])
+        lost = sum(row.state == "lost" and change.accepted < row.ended <= applied for row in mine)
+        found.append(Applied(change.accepted, applied, lost))
+    return found
+
+
+def passed_over(journal: Journal, after: float) -> int:
+    """How many operations were begun on other load balancers while one change waited; the most of all changes.
+
+    Counted from ``after`` seconds after its acceptance on, and as long again for each worker that was lost with its
+    load balancer: for that time a dead or frozen worker may have its lease.
+    """
+    return max(
+        bisect(journal.begun, change.applied)
+        - bisect(journal.begun, min(change.applied, change.accepted + after * (1 + change.lost)))
+        for change in journal.changes
+    )
+
+
+def _applied(change: Any, done: Sequence[Any]) -> float:
+    """When a change was applied, by the operations of its load balancer that ended well, oldest first.
+
+    An operation may take up later generations than the one it began with: where none began with the change's or a
+    later one, the last operation did.
+    """
+    return float(next((row.ended for row in done if row.generation >= change.generation), done[-1].ended))

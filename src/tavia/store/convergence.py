@@ -52,17 +52,25 @@ IS_DUE = and_(
 """A generation that no worker attempted yet, or a stored time that has come (a wait, a retry); the lease is free."""
 
 
+LONGEST_COUNTED = 60.0
+_waited = func.coalesce(case((_lb.unattempted == true(), now() - _lb.pending_since), else_=now() - _lb.due_at), 0.0)
+_weight = case((_waited < LONGEST_COUNTED, _waited), else_=LONGEST_COUNTED)
+"""Seconds for which one has been due. One that is changed without end is pending without end: more than a minute of it
+counts no more than a minute of another's."""
+
+
 def due(conn: Connection, providers: Collection[str], limit: int) -> list[Lease]:
     """The free leases of some load balancers of these providers that want convergence, in random order.
 
-    One that somebody owns was not given back: it ran out.
+    By chance, so that workers who look at the same moment seldom want the same; but the longer one has waited, the
+    sooner it comes, so that none is passed over again and again. One that somebody owns was not given back: it ran out.
     """
     lease = schema.lease.c
     rows = conn.execute(
         select(_lb.id, lease.owner, lease.epoch)
         .join(schema.lease, lease.loadbalancer_id == _lb.id)
         .where(_lb.provider.in_(providers), IS_DUE)
-        .order_by(func.random())
+        .order_by((_weight * func.abs(func.random())).desc())
         .limit(limit)
     )
     return [Lease(*row) for row in rows]

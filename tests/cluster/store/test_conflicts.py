@@ -206,7 +206,7 @@ def test_a_server_that_has_no_connection_left_is_busy_until_it_has(
     database.dispose()
     with mariadb.connect() as admin:
         admin.execute("SELECT @@max_connections")
-        (most,) = admin.fetchone()  # type: ignore[misc]
+        (most,) = admin.fetchone()
         admin.execute("SET GLOBAL max_connections = 10")
         try:
             with ExitStack() as taken, monkeypatch.context() as patched:
