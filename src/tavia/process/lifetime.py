@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import signal
 import sys
@@ -32,6 +33,10 @@ LOG = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _ENDED = 0
 """Stands among the signals when the service has ended."""
+
+HEARD_WITHIN = 1.0
+"""Seconds. Python runs a signal's handler between two instructions of the main thread: where the signal comes just
+before that begins to wait, or to another thread, it is heard only when the wait ends."""
 
 LEAVE_SECONDS = 5.0
 """For how long a process that ends as it should waits for what it has still to say."""
@@ -96,8 +101,10 @@ def attend(conf: cfg.ConfigOpts, service: Service, signals: Signals) -> int:
     stopping_since: float | None = None
     while True:
         try:
-            number = signals.get(timeout=_time_left(conf, stopping_since))
+            number = signals.get(timeout=min(HEARD_WITHIN, _time_left(conf, stopping_since)))
         except Empty:
+            if _time_left(conf, stopping_since) > 0:
+                continue
             left = ", ".join(service.unfinished()) or "nothing that it knows of"
             LOG.error("Not finished after graceful_shutdown_timeout, %s s; left: %s", _timeout(conf), left)
             return 1
@@ -118,10 +125,10 @@ def _timeout(conf: cfg.ConfigOpts) -> int:
     return int(conf.graceful_shutdown_timeout)
 
 
-def _time_left(conf: cfg.ConfigOpts, stopping_since: float | None) -> float | None:
-    """Seconds; None: as long as it takes."""
+def _time_left(conf: cfg.ConfigOpts, stopping_since: float | None) -> float:
+    """Seconds; without end: as long as it takes."""
     if stopping_since is None or not _timeout(conf):
-        return None
+        return math.inf
     return max(0.0, stopping_since + _timeout(conf) - time.monotonic())
 
 
