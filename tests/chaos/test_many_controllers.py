@@ -90,7 +90,7 @@ def churned(stand: Controllers, each: int) -> None:
     database = Database.connect(stand.connection)
     workers = stand.named("tavia-worker")
     with churn.in_background(work) as over:
-        churn.disturb(workers, 2 * LEASE_TTL, random.Random(seed), over, how=("kill", "stop", "freeze"))
+        churn.disturb(workers, 2 * LEASE_TTL, random.Random(seed), over)
     eventually(lambda: not churn.not_applied(database), "all load balancers are ACTIVE", 120.0)
 
     everything = [one for share in wanted for one in share]

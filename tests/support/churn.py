@@ -53,14 +53,8 @@ STOPS_WITHIN = 65.0
 """A little more than [DEFAULT] graceful_shutdown_timeout, which nobody configures here."""
 
 
-def disturb(
-    workers: Sequence[Worker],
-    frozen_for: float,
-    chance: random.Random,
-    over: threading.Event,
-    how: Sequence[str] = ("kill", "freeze"),
-) -> None:
-    """Kill, freeze or ``stop`` one worker after the other, at random, until it is ``over``; all of them run then.
+def disturb(workers: Sequence[Worker], frozen_for: float, chance: random.Random, over: threading.Event) -> None:
+    """Kill, stop and freeze one worker after the other, at random, until it is ``over``; all of them run then.
 
     ``frozen_for``: the most seconds for which one is frozen; more than a lease lasts, so that it is overtaken. In the
     thread of the caller, for a worker dies with the thread that started it.
@@ -68,7 +62,7 @@ def disturb(
     ways: list[str] = []
     while not over.wait(chance.uniform(0.1, 1.0)):
         worker = chance.choice(workers)
-        ways = ways or chance.sample(how, len(how))
+        ways = ways or chance.sample(["kill", "stop", "freeze"], 3)
         match ways.pop():
             case "kill":
                 worker.kill()

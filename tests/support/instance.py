@@ -259,8 +259,14 @@ class Instance:
 
     # -- load balancers -----------------------------------------------------------------------------------------
 
-    def balancer(self, name: str, protocol: str = "HTTP", *, monitored: bool = True) -> Balancer:
-        """Ask for a load balancer with listener, pool, all members and a monitor that notices within two seconds."""
+    def balancer(
+        self, name: str, protocol: str = "HTTP", *, monitored: bool = True, api: ApiClient | None = None
+    ) -> Balancer:
+        """Ask for a load balancer with listener, pool, all members and a monitor that notices within two seconds.
+
+        ``api`` is asked in place of the instance's own.
+        """
+        api = api or self.api
         pool: Json = {
             "name": "pool",
             "protocol": protocol,
@@ -272,9 +278,9 @@ class Instance:
             pool["healthmonitor"] = quick
         listener = {"name": "web", "protocol": protocol, "protocol_port": VIP_PORT, "default_pool": pool}
         body = {"name": name, "project_id": "tenant", "vip_subnet_id": self.subnet_id, "listeners": [listener]}
-        made = self.api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+        made = api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         pool_id = made["pools"][0]["id"]
-        found = self.api.call("GET", f"/lbaas/pools/{pool_id}/members")["members"]
+        found = api.call("GET", f"/lbaas/pools/{pool_id}/members")["members"]
         return Balancer(
             self,
             made["id"],
