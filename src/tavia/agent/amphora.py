@@ -83,6 +83,8 @@ class Amphora:
             except BundleRefused:
                 await self._go_back(bundle, old)
                 raise
+            if any(each not in bundle.interfaces for each in _interfaces(old)):
+                await self._plug(_interfaces(old), bundle.interfaces)
             self.bundle, self.fault = bundle, None
         self._changed()
         LOG.info("generation %d is in force, HAProxy: %s", bundle.generation, action)
@@ -91,8 +93,9 @@ class Amphora:
     async def _check_and_plug(self, old: Bundle | None, new: Bundle) -> None:
         if "haproxy.cfg" in new.files:
             await self.haproxy.check(new.files["haproxy.cfg"])
-        # keepalived refuses interfaces that don't exist yet, so they come before its check.
-        await self._plug(_interfaces(old), new.interfaces)
+        # keepalived refuses interfaces that don't exist yet, so they come before its check. What nobody needs any more
+        # goes when HAProxy no longer uses it.
+        await self._plug((), new.interfaces)
         if "keepalived.conf" in new.files:
             try:
                 await self.keepalived.check(new.files["keepalived.conf"])
