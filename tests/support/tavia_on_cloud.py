@@ -75,12 +75,15 @@ class TaviaOnCloud:
         finally:
             service.stop()
             for stopped in usual:
+                before = _starts(stopped)
                 stopped.start()
+                eventually(partial(lambda of, count: _starts(of) > count, stopped, before), f"{stopped.name} is up")
 
     @contextmanager
     def topology(self, wanted: str) -> Iterator[None]:
         """Load balancers that are made while the block runs have this one."""
-        services = [*self.controllers.named("tavia-api"), *self.controllers.named("tavia-worker")]
+        workers = [worker for worker in self.controllers.named("tavia-worker") if worker.running]
+        services = [*self.controllers.named("tavia-api"), *workers]
         before = self.worker.option("controller_worker", "loadbalancer_topology")
         self._reload(services, wanted)
         try:
@@ -215,6 +218,11 @@ class TaviaOnCloud:
                 with suppress(SDKException):
                     delete(thing)
             eventually(lambda kind=kind: kind != "server" or not self.ours()["server"], "servers are gone", 120)  # type: ignore[misc]
+
+
+def _starts(worker: Service) -> int:
+    """How often it began to work; a signal before that ends it."""
+    return worker.log.read_text().count("Listening for wake-ups")
 
 
 def _reloads(service: Service) -> int:
