@@ -53,7 +53,9 @@ IS_DUE = and_(
 
 
 LONGEST_COUNTED = 60.0
-_waited = func.coalesce(case((_lb.unattempted == true(), now() - _lb.pending_since), else_=now() - _lb.due_at), 0.0)
+_waited = func.coalesce(
+    case((_lb.unattempted == true(), now() - _lb.pending_since), else_=now() - _lb.due_at), LONGEST_COUNTED
+)
 _weight = case((_waited < LONGEST_COUNTED, _waited), else_=LONGEST_COUNTED)
 """Seconds for which one has been due. One that is changed without end is pending without end: more than a minute of it
 counts no more than a minute of another's."""
