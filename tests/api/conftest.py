@@ -189,7 +189,7 @@ def statements(api: Api) -> Iterator[list[str]]:
     def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
-    engines = {api.database.engine, api.database.snapshots}
+    engines = set(vars(api.database).values())
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     yield seen

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert, update
 from tests.api.conftest import Api, ApiFactory
 
+from tavia.api.vips import Vips
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
 from tavia.store import reading, schema
@@ -253,11 +254,36 @@ def test_the_first_statement_of_a_change_takes_the_generation(api: Api, stack: S
         assert first.startswith("UPDATE load_balancer SET")
 
 
-def test_a_member_costs_ten_statements_however_many_there_are(api: Api, stack: Stack, statements: list[str]) -> None:
+def test_a_member_costs_six_statements_however_many_there_are(api: Api, stack: Stack, statements: list[str]) -> None:
     for number in range(20):
         statements.clear()
         api.member(stack.pool, f"10.0.1.{number}")
-        assert len([s for s in statements if not s.startswith("BEGIN")]) <= 10
+        assert len([s for s in statements if not s.startswith("BEGIN")]) == 6
+
+
+@pytest.mark.parametrize("other", ["the same member", "its monitor goes", "its pool goes"])
+def test_a_member_is_judged_by_what_was_accepted_while_it_was_validated(
+    api: Api, stack: Stack, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, body = f"/pools/{stack.pool}/members", {"member": {"address": "10.0.1.1", "protocol_port": 80}}
+    meanwhile: dict[str, tuple[str, str, Any]] = {
+        "the same member": ("POST", members, body),
+        "its monitor goes": ("DELETE", stack.paths[HealthMonitor], None),
+        "its pool goes": ("DELETE", stack.paths[Pool], None),
+    }
+    check = Vips.check_member_subnet
+
+    def with_another_request(*args: Any) -> None:
+        check(*args)
+        if other in meanwhile:
+            assert api.request(*meanwhile.pop(other)).status_code < 300
+
+    monkeypatch.setattr(Vips, "check_member_subnet", with_another_request)
+    answer = api.request("POST", members, body)
+    if other == "its monitor goes":
+        assert answer.json["member"]["operating_status"] == "NO_MONITOR"
+    else:
+        assert answer.status_code == 409, answer.text
 
 
 def test_workers_are_woken_by_what_is_accepted_and_by_nothing_else(make_api: ApiFactory, tmp_path: Path) -> None:

@@ -157,7 +157,10 @@ class TaviaOnCloud:
     def steps(self, loadbalancer_id: str) -> list[dict[str, Any]]:
         """All steps of its operations, in the order in which they began."""
         sql = (
-            "SELECT step.*, operation.what AS operation FROM step JOIN operation ON operation.id = step.operation_id "
+            "SELECT step.what, seam, subject, step.started, step.code, step.reason, operation.what AS operation, "
+            "COALESCE(step.ended, operation.ended) AS ended, "
+            "CASE step.state WHEN 'running' THEN operation.state ELSE step.state END AS state "
+            "FROM step JOIN operation ON operation.id = step.operation_id "
             "WHERE loadbalancer_id = :id ORDER BY step.started"
         )
         return self.rows(sql, id=loadbalancer_id)

@@ -82,7 +82,7 @@ class KillableDatabase(Database):
     """A worker's database: its transactions are counted."""
 
     def __init__(self, database: Database, switch: Switch) -> None:
-        super().__init__(database.engine, database.snapshots)
+        super().__init__(**vars(database))
         self._switch = switch
 
     def write(self, work: Callable[[Connection], T], *, in_snapshot: bool = False) -> T:

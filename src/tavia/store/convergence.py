@@ -117,27 +117,23 @@ def read_tree(conn: Connection, loadbalancer_id: str) -> Tree:
 
 def observe(conn: Connection, loadbalancer_id: str) -> Observed:
     """The tree as :func:`read_tree`, and how its amphorae and tenants do."""
-
-    def rows(resource: type[R]) -> tuple[R, ...]:
-        table = schema.TABLES[resource]
-        statement = select(table).where(table.c.loadbalancer_id == loadbalancer_id)
-        found = conn.execute(statement.order_by(table.c.created_at, table.c.id)).mappings()
-        return tuple(from_row(resource, row) for row in found)
-
-    found = _loadbalancer_and_amphorae(conn, loadbalancer_id)
-    amphorae = [row for row in found if row[_amphora.id] is not None]
-    pools, monitors = _pools_and_monitors(conn, loadbalancer_id)
+    found = _loadbalancer_amphorae_listeners(conn, loadbalancer_id)
+    below = _pools_and_monitors(conn, loadbalancer_id)
+    member = schema.member.c
+    members = conn.execute(
+        select(schema.member).where(member.loadbalancer_id == loadbalancer_id).order_by(member.created_at, member.id)
+    ).mappings()
     tree = Tree(
         loadbalancer=from_row(LoadBalancer, found[0]),
-        listeners=rows(Listener),
-        pools=pools,
-        members=rows(Member),
-        healthmonitors=monitors,
-        amphorae=tuple(from_row(Amphora, row) for row in amphorae),
+        listeners=_of(Listener, found),
+        pools=_of(Pool, below),
+        members=tuple(from_row(Member, row) for row in members),
+        healthmonitors=_of(HealthMonitor, below),
+        amphorae=_of(Amphora, found),
     )
     heard = {
         row[_amphora.id]: Heard(row["ago"], row[schema.amphora_health.c.vrrp_state])
-        for row in amphorae
+        for row in found
         if row["ago"] is not None
     }
     first = found[0]
@@ -145,34 +141,47 @@ def observe(conn: Connection, loadbalancer_id: str) -> Observed:
     return Observed(tree=tree, heard=heard, pending_for=first["pending_for"], epoch=epoch, written=written)
 
 
-def _pools_and_monitors(conn: Connection, loadbalancer_id: str) -> tuple[tuple[Pool, ...], tuple[HealthMonitor, ...]]:
+def _of(resource: type[R], joined: Sequence[RowMapping]) -> tuple[R, ...]:
+    """The rows of one of the tables that were joined, each once, oldest first."""
+    table = schema.TABLES[resource].c
+    by_id = {row[table.id]: row for row in joined if row[table.id] is not None}
+    rows = sorted(by_id.values(), key=lambda row: (row[table.created_at], row[table.id]))
+    return tuple(from_row(resource, row) for row in rows)
+
+
+def _pools_and_monitors(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
     """In one statement. A pool has a second monitor for as long as its first one is on its way out."""
     pool, monitor = schema.pool, schema.health_monitor
     found = conn.execute(
         select(pool, monitor)
         .outerjoin_from(pool, monitor, monitor.c.pool_id == pool.c.id)
         .where(pool.c.loadbalancer_id == loadbalancer_id)
-        .order_by(pool.c.created_at, pool.c.id, monitor.c.created_at, monitor.c.id)
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
     )
-    rows = found.mappings().all()
-    pools = {row[pool.c.id]: from_row(Pool, row) for row in rows}
-    return tuple(pools.values()), tuple(from_row(HealthMonitor, row) for row in rows if row[monitor.c.id] is not None)
+    return found.mappings().all()
 
 
-def _loadbalancer_and_amphorae(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
-    """A row for each amphora; one where there is none. Raises LookupError where there is no such load balancer."""
+def _loadbalancer_amphorae_listeners(conn: Connection, loadbalancer_id: str) -> Sequence[RowMapping]:
+    """A row for each listener on each amphora, of which there are few. Raises LookupError where there is no such load
+    balancer.
+    """
     health, lease = schema.amphora_health, schema.lease.c
+    listener = schema.listener
     pending_for = (now() - _lb.pending_since).label("pending_for")
     ago = (now() - health.c.last_update).label("ago")
     its = and_(_amphora.loadbalancer_id == _lb.id, _amphora.status != AmphoraStatus.DELETED)
     found = conn.execute(
-        select(schema.load_balancer, pending_for, schema.amphora, ago, health.c.vrrp_state, lease.epoch, lease.written)
+        select(
+            schema.load_balancer,
+            *(pending_for, lease.epoch, lease.written),
+            *(schema.amphora, ago, health.c.vrrp_state),
+            listener,
+        )
         .outerjoin_from(schema.load_balancer, schema.amphora, its)
         .outerjoin(health, health.c.amphora_id == _amphora.id)
         .outerjoin(schema.lease, lease.loadbalancer_id == _lb.id)
+        .outerjoin(listener, listener.c.loadbalancer_id == _lb.id)
         .where(_lb.id == loadbalancer_id)
-        .order_by(_amphora.created_at, _amphora.id)
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
     )
     rows = found.mappings().all()

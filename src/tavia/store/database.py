@@ -73,8 +73,8 @@ class OutcomeUnknown(SeamError):
 class Database:
     """What the services hold: reads from a snapshot, writes that survive conflicts."""
 
-    def __init__(self, engine: Engine, snapshots: Engine) -> None:
-        self.engine, self.snapshots = engine, snapshots
+    def __init__(self, engine: Engine, snapshots: Engine, looks: Engine) -> None:
+        self.engine, self.snapshots, self.looks = engine, snapshots, looks
 
     @classmethod
     def connect(
@@ -82,33 +82,36 @@ class Database:
     ) -> Database:
         """The database at this URL. ``options`` is the group [database]; without it, its defaults. Raises SeamError.
 
-        On MariaDB readers and writers have pools of their own. What is read together comes from one moment. A writer
-        sees at each statement what is committed then: having waited for a lock, it must not check what was before.
+        On MariaDB writers, readers, and who reads by one statement have pools of their own. What is read together comes
+        from one moment. A writer sees at each statement what is committed then: having waited for a lock, it must not
+        check what was before.
         """
         options = options or default_options()
         engine = create_engine(connection, options, answer_timeout=answer_timeout)
         if engine.dialect.name == "sqlite":
-            return cls(engine, engine)
-        return cls(
-            engine, create_engine(connection, options, isolation="REPEATABLE READ", answer_timeout=answer_timeout)
+            return cls(engine, engine, engine)
+        snapshots, looks = (
+            create_engine(connection, options, isolation=isolation, answer_timeout=answer_timeout)
+            for isolation in ("REPEATABLE READ", "AUTOCOMMIT")
         )
+        return cls(engine, snapshots, looks)
 
     def dispose(self) -> None:
         """Close the connections that nobody uses; others are made when asked for."""
-        self.engine.dispose()
-        self.snapshots.dispose()
+        for engine in {self.engine, self.snapshots, self.looks}:
+            engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One snapshot: everything read inside comes from the same moment. Raises StoreUnreachable."""
-        try:
-            with _transaction(self.snapshots) as conn:
-                yield conn
-        except Exception as error:
-            if is_passing(error):
-                metrics.CONNECTION_ERRORS.inc()
-                raise StoreUnreachable(error) from error
-            raise
+        with _readable(), _transaction(self.snapshots) as conn:
+            yield conn
+
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
+        """For one statement that reads: as :meth:`read`, without a transaction and its COMMIT."""
+        with _readable(), self.looks.connect() as conn:
+            yield conn
 
     def write(self, work: Callable[[Connection], T], *, in_snapshot: bool = False) -> T:
         """Run ``work`` in one transaction, again as a whole on conflict.
@@ -146,13 +149,24 @@ class Database:
 
     def deployment_id(self) -> str:
         """The id of this deployment, which cloud resources are tagged with; see :func:`tavia.store.migrate.upgrade`."""
-        with self.read() as conn:
+        with self.look() as conn:
             return str(conn.execute(select(schema.deployment.c.id)).scalar_one())
 
     def age(self) -> float:
         """Seconds since this database was made (not since it was restored)."""
-        with self.read() as conn:
+        with self.look() as conn:
             return float(conn.execute(select(now() - schema.deployment.c.created)).scalar_one())
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if is_passing(error):
+            metrics.CONNECTION_ERRORS.inc()
+            raise StoreUnreachable(error) from error
+        raise
 
 
 @contextmanager

@@ -23,6 +23,7 @@ SQLITE_PRAGMAS = {"busy_timeout": "5000", "journal_mode": "WAL", "foreign_keys":
 
 Options = cfg.ConfigOpts.GroupAttr
 """The group [database] of a configuration."""
+Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "AUTOCOMMIT"]
 
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 5, 30
 """Seconds that MariaDB may be silent, where the URL does not say: a server that froze answers nobody, for ever."""
@@ -44,7 +45,7 @@ def create_engine(
     connection: str,
     options: Options | None = None,
     *,
-    isolation: Literal["READ COMMITTED", "REPEATABLE READ"] = "READ COMMITTED",
+    isolation: Isolation = "READ COMMITTED",
     answer_timeout: int = ANSWER_TIMEOUT,
 ) -> Engine:
     """An engine for this URL. SQLite isolates better than asked. ``answer_timeout`` in seconds. Raises SeamError.
@@ -96,8 +97,8 @@ def _begin(conn: Connection) -> None:
     conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("writer") else "BEGIN")
 
 
-def _mariadb(url: URL, options: Options, isolation: str, answer_timeout: int) -> Engine:
-    """Beside our statements a transaction costs a ping, which is no statement, and its COMMIT."""
+def _mariadb(url: URL, options: Options, isolation: Isolation, answer_timeout: int) -> Engine:
+    """Beside our statements a transaction costs a ping, which is no statement, and its COMMIT: not with AUTOCOMMIT."""
     defaults = {
         "charset": "utf8mb4",
         "connect_timeout": str(CONNECT_TIMEOUT),
@@ -121,6 +122,7 @@ def _mariadb(url: URL, options: Options, isolation: str, answer_timeout: int) ->
         isolation_level=isolation,
         pool_pre_ping=True,
         pool_reset_on_return=None,  # every transaction is ended by a context manager
+        skip_autocommit_rollback=True,
         **{name: value for name, value in pool.items() if value is not None},
     )
 

@@ -104,11 +104,13 @@ def operation(conn: Connection, id_or_beginning: str) -> Operation:
 
 
 def steps(conn: Connection, of: Operation) -> list[TakenStep]:
-    """The steps of an operation in the order in which they began."""
+    """The steps of an operation in the order in which they began; one that was not closed ended as that did."""
     state = case((_step.state == "running", of.state), else_=_step.state)
-    took = func.coalesce(_step.ended, now()) - _step.started
+    ended = func.coalesce(_step.ended, of.ended)
+    took = func.coalesce(ended, now()) - _step.started
+    as_stored = (c for c in _step if c.name not in {"state", "ended"})
     rows = conn.execute(
-        select(*(c for c in _step if c.name != "state"), state.label("state"), took.label("took"))
+        select(*as_stored, state.label("state"), ended.label("ended"), took.label("took"))
         .where(_step.operation_id == of.id)
         .order_by(_step.started, _step.id)
     )

@@ -1,7 +1,8 @@
 """What the API and the health-manager write: what should be. Each function is part of one accepting transaction.
 
 The first statement of every such transaction is :func:`begin_change`: it takes the load balancer's row lock and its
-new generation. All that is validated against other rows is read after it, in the same transaction.
+new generation. All that is validated against other rows is read after it, in the same transaction; what was read
+before it still holds where the generation then was the one before this.
 """
 
 from __future__ import annotations

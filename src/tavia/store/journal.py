@@ -1,16 +1,16 @@
 """The journal: what was done to which load balancer, step by step. Audit, progress bar and timeline in one.
 
 States of an operation: running, done, waiting, failed, handed-over (its worker was stopped), lost (its worker died or
-was overtaken); of a step: running, done, failed, lost.
+was overtaken); of a step: running, done, failed. A step that was never closed ended when and as its operation did.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
@@ -50,13 +50,11 @@ def open_operation(conn: Connection, *, loadbalancer_id: str, what: str, generat
 
 def mark_lost(conn: Connection, loadbalancer_id: str) -> None:
     """End what is still marked running on a load balancer whose lease is not, or no longer, its worker's."""
-    abandoned = (_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
     conn.execute(
-        update(schema.step)
-        .where(_step.operation_id.in_(select(_operation.id).where(*abandoned)), _step.state == "running")
+        update(schema.operation)
+        .where(_operation.loadbalancer_id == loadbalancer_id, _operation.state == "running")
         .values(state="lost", ended=now())
     )
-    conn.execute(update(schema.operation).where(*abandoned).values(state="lost", ended=now()))
 
 
 def close_operation(conn: Connection, operation_id: str, state: str, failure: SeamError | None = None) -> None:
@@ -92,16 +90,18 @@ def open_steps(conn: Connection, operation_id: str, steps: Sequence[StepRecord])
     )
 
 
-def close_steps(conn: Connection, steps: Sequence[StepRecord], failures: dict[str, SeamError]) -> None:
-    """End steps; ``failures`` maps a step's id to what went wrong."""
-    done = [step.id for step in steps if step.id not in failures]
-    conn.execute(update(schema.step).where(_step.id.in_(done)).values(state="done", ended=now()))
-    for step_id, failure in failures.items():
-        conn.execute(
-            update(schema.step)
-            .where(_step.id == step_id)
-            .values(state="failed", ended=now(), code=failure.code, reason=failure.message)
-        )
+def steps_done(conn: Connection, step_ids: Collection[str]) -> None:
+    """End steps that went well."""
+    conn.execute(update(schema.step).where(_step.id.in_(step_ids)).values(state="done", ended=now()))
+
+
+def step_failed(conn: Connection, step_id: str, failure: SeamError) -> None:
+    """End a step, with what failed."""
+    conn.execute(
+        update(schema.step)
+        .where(_step.id == step_id)
+        .values(state="failed", ended=now(), code=failure.code, reason=failure.message)
+    )
 
 
 def event(conn: Connection, *, loadbalancer_id: str, what: str, failure: SeamError, host: str) -> None:

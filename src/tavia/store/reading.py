@@ -97,24 +97,40 @@ def listener_at(conn: Connection, loadbalancer_id: str, protocol_port: int) -> s
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a new member is to be; no ``pool``: nowhere. ``is_taken``: another one has its address and port."""
+    """Where a new member is to be; no ``pool``: nowhere. ``is_taken``: another one has its address and port.
+
+    Until its load balancer's ``generation`` is followed by another one, all of this stays so.
+    """
 
     pool: Pool | None
-    has_monitor: bool
-    is_taken: bool
+    has_monitor: bool = False
+    is_taken: bool = False
+    generation: int = 0
 
 
-def place_for_member(conn: Connection, pool_id: str, address: str, protocol_port: int) -> Place:
+def place_for_member(conn: Connection, pool_id: str, address: str, port: int) -> Place:
     """What is to be known before a member is added. A member on its way out takes no place."""
-    member = schema.member.c
+    pool, loadbalancer, member = schema.pool.c, schema.load_balancer.c, schema.member.c
     is_taken = exists().where(
-        member.pool_id == pool_id, member.address == address, member.protocol_port == protocol_port, wanted(Member)
+        member.pool_id == pool_id, member.address == address, member.protocol_port == port, wanted(Member)
     )
-    statement = select(schema.pool, _has_monitor(pool_id).label("has_monitor"), is_taken.label("is_taken"))
-    row = conn.execute(statement.where(schema.pool.c.id == pool_id)).mappings().one_or_none()
+    row = (
+        conn.execute(
+            select(
+                schema.pool,
+                _has_monitor(pool_id).label("has_monitor"),
+                is_taken.label("is_taken"),
+                loadbalancer.generation.label("generation"),
+            )
+            .join(schema.load_balancer, loadbalancer.id == pool.loadbalancer_id)
+            .where(pool.id == pool_id)
+        )
+        .mappings()
+        .one_or_none()
+    )
     if row is None:
-        return Place(None, has_monitor=False, is_taken=False)
-    return Place(from_row(Pool, row), has_monitor=bool(row["has_monitor"]), is_taken=bool(row["is_taken"]))
+        return Place(None)
+    return Place(from_row(Pool, row), bool(row["has_monitor"]), bool(row["is_taken"]), row["generation"])
 
 
 def vip_port_in_use(conn: Connection, port_id: str) -> bool:

@@ -121,6 +121,7 @@ class Convergence:
         self._recorded_generation = 0
         self._after_a_loss = after_a_loss
         self._unwritten: list[Callable[[Connection], None]] = []
+        self._unclosed: list[str] = []
         self._tree = seen.tree
         peers_only = controller.steps.options.peers_only
         self._rendering = Rendering(controller.vip_networks, controller.settings, peers_only=peers_only)
@@ -272,13 +273,15 @@ class Convergence:
         """Plan on from what the steps left behind; it is written with what comes next."""
         left = [_left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
         failed = {record.id: o for record, o in zip(steps.values(), outcomes, strict=True) if isinstance(o, SeamError)}
+        self._unclosed += [record.id for record in steps.values() if record.id not in failed]
         for record in left:
             self._tree = applied(self._tree, record)
 
         def late(conn: Connection) -> None:
             for record in left:
                 write(conn, record)
-            journal.close_steps(conn, list(steps.values()), failed)
+            for step_id, failure in failed.items():
+                journal.step_failed(conn, step_id, failure)
 
         self._unwritten.append(late)
 
@@ -417,6 +420,8 @@ class Convergence:
             journal.close_operation(conn, self._operation, state, failure)
             return result
 
+        if state == "done":
+            self._unclosed = []  # they end with the operation
         result = self._write(last, leases.release)
         self.outcome = state
         return result
@@ -428,6 +433,9 @@ class Convergence:
         below it. Where it fails, what was unwritten is not tried again: it may be why.
         """
         unwritten, self._unwritten = self._unwritten, []
+        if self._unclosed:
+            unwritten.append(partial(journal.steps_done, step_ids=self._unclosed))
+            self._unclosed = []
         at, ttl = time.monotonic(), self.controller.keeper.ttl
 
         def fenced(conn: Connection) -> tuple[str, str, T]:

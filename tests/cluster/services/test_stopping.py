@@ -53,7 +53,7 @@ def state_of_the_operation(stand: Controllers, loadbalancer_id: str) -> tuple[st
     """The newest operation's state, and whether anyone holds the lease."""
     operation, lease = schema.operation.c, schema.lease.c
     engine = create_engine(stand.connection)
-    with Database(engine, engine).read() as conn:
+    with Database(engine, engine, engine).read() as conn:
         mine = select(operation.state).where(operation.loadbalancer_id == loadbalancer_id)
         state = conn.execute(mine.order_by(operation.started.desc()).limit(1)).scalar_one()
         owner = conn.execute(select(lease.owner).where(lease.loadbalancer_id == loadbalancer_id)).scalar_one()

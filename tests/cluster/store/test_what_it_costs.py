@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from mariadb import MariaDb
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tavia.store import schema
 from tavia.store.clock import now
@@ -31,13 +31,25 @@ def questions(server: MariaDb, expected: int) -> Iterator[None]:
 
 def test_a_transaction_costs_its_statements_and_a_commit(mariadb: MariaDb) -> None:
     database = open_database(mariadb.migrated_database())
-    for _ in range(2):  # the first makes the connections
-        database.deployment_id()
+    with database.read():  # the first makes the connections
         database.write(lambda conn: conn.execute(select(now())))
-    with questions(mariadb, expected=2):
-        database.deployment_id()
+    with questions(mariadb, expected=2), database.read() as conn:
+        conn.execute(select(now()))
     with questions(mariadb, expected=2):
         database.write(lambda conn: conn.execute(select(now())))
+    database.dispose()
+
+
+def test_a_look_costs_its_statement_alone_and_sees_what_is_committed_then(mariadb: MariaDb) -> None:
+    database = open_database(mariadb.migrated_database())
+    age = select(schema.deployment.c.created)
+    with database.look() as conn:  # the first makes the connection
+        made = conn.execute(age).scalar_one()
+    with questions(mariadb, expected=1), database.look() as conn:
+        conn.execute(age)
+    database.write(lambda conn: conn.execute(update(schema.deployment).values(created=made - 1)))
+    with database.look() as conn:
+        assert conn.execute(age).scalar_one() == made - 1
     database.dispose()
 
 

@@ -49,7 +49,7 @@ def failed(database: Database, lb_id: str) -> str:
     failure = SeamError(Seam.AGENT, "agent-timeout", "the agent at 192.0.2.1 " + "did not answer " * 10)
 
     def work(conn: Any) -> None:
-        journal.close_steps(conn, [step], {step.id: failure})
+        journal.step_failed(conn, step.id, failure)
         journal.close_operation(conn, operation, "failed", failure)
 
     database.write(work)

@@ -57,7 +57,8 @@ def test_a_log_that_has_grown_large_is_set_aside_when_its_service_starts(
     monkeypatch.setattr("tavia.cli.supervisor.LARGEST_LOG", 10)
     (tmp_path / "sleeper.log").write_text("more than ten bytes")
     (tmp_path / "sleeper.log.1").write_text("still older")
-    watched.run([Service("sleeper", SLEEPER)], lambda: until(lambda: (tmp_path / "sleeper.log").read_text() == "up\n"))
+    log = tmp_path / "sleeper.log"
+    watched.run([Service("sleeper", SLEEPER)], lambda: until(lambda: log.exists() and log.read_text() == "up\n"))
     assert (tmp_path / "sleeper.log.1").read_text() == "more than ten bytes"
 
 

@@ -136,7 +136,7 @@ def test_its_steps_come_in_the_order_in_which_they_began_and_a_running_one_is_sh
     ports = StepRecord(id="s1", what="make-ports", seam=Seam.BOOT, subject="amphora-1")
     boot = StepRecord(id="s2", what="boot-server", seam=Seam.BOOT, subject="amphora-1")
     database.write(lambda conn: journal.open_steps(conn, made, [ports]))
-    database.write(lambda conn: journal.close_steps(conn, [ports], {"s1": SeamError(Seam.BOOT, "no-port", "no port")}))
+    database.write(lambda conn: journal.step_failed(conn, "s1", SeamError(Seam.BOOT, "no-port", "no port")))
     database.write(lambda conn: journal.open_steps(conn, made, [boot]))
     with database.read() as conn:
         found = history.steps(conn, history.operation(conn, made))
@@ -145,6 +145,27 @@ def test_its_steps_come_in_the_order_in_which_they_began_and_a_running_one_is_sh
         ("boot-server", "running", None),
     ]
     assert all(step.took is not None and step.took >= 0 for step in found)
+
+
+@pytest.mark.parametrize("state", ["done", "lost"])
+def test_a_step_that_was_not_closed_ended_when_and_as_its_operation_did(database: Database, state: str) -> None:
+    lb_id = loadbalancer(database)
+    hold(database, lb_id)
+    made = begin(database, lb_id)
+    closed, left = (StepRecord(id=i, what="push-bundle", seam=Seam.AGENT, subject="a") for i in ("s1", "s2"))
+    database.write(lambda conn: journal.open_steps(conn, made, [closed, left]))
+    database.write(lambda conn: journal.steps_done(conn, ["s1"]))
+    if state == "lost":
+        database.write(lambda conn: journal.mark_lost(conn, lb_id))
+    else:
+        database.write(lambda conn: journal.close_operation(conn, made, state))
+    with database.read() as conn:
+        ended = history.operation(conn, made)
+        first, second = history.steps(conn, ended)
+    assert (first.state, second.state) == ("done", state)
+    assert second.ended == ended.ended
+    assert second.ended is not None
+    assert second.took == pytest.approx(second.ended - second.started, abs=1e-5)
 
 
 def test_the_beginning_of_an_id_is_enough_where_it_is_unique(database: Database) -> None:

@@ -23,7 +23,7 @@ class OneReadBehind(Database):
     """Shows at each read what was committed when the one before it ended."""
 
     def __init__(self, real: Database, stack: ExitStack) -> None:
-        super().__init__(real.engine, real.snapshots)
+        super().__init__(**vars(real))
         self._stack = stack
         self._seen = self._snapshot()
 

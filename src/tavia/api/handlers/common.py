@@ -201,14 +201,18 @@ class ChildWriter(Writer):
 
 
 def parent(backend: Backend, req: falcon.Request, kind: Kind, object_id: str) -> Any:
-    """As :func:`parent_in`, in a transaction of its own."""
-    with backend.database.read() as conn:
+    """As :func:`parent_in`, ahead of the transaction that accepts a change."""
+    with backend.database.look() as conn:
         return parent_in(conn, req, kind, object_id)
 
 
 def parent_in(conn: Connection, req: falcon.Request, kind: Kind, object_id: str, missing: Missing = not_found) -> Any:
     """The object whose children the caller may act on as the route says. Raises ApiError 404 (``missing``), 403."""
-    row = reading.find(conn, kind.resource, object_id)
+    return reachable(req, reading.find(conn, kind.resource, object_id), kind, object_id, missing)
+
+
+def reachable(req: falcon.Request, row: Any, kind: Kind, object_id: str, missing: Missing = not_found) -> Any:
+    """The same of a row that was read, None where there was none."""
     if row is None:
         raise missing(kind.title, object_id)
     access_of(req).check(row.project_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import falcon
@@ -16,7 +17,7 @@ from tavia.api.bodies import Body, list_of, read_json, root_of, validated
 from tavia.api.changes import Unchanged, touch_pools
 from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
-from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in, still_in_use
+from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in, reachable, still_in_use
 from tavia.api.kinds import MEMBER, POOL
 from tavia.api.rbac import API
 from tavia.model.resources import Member, Pool
@@ -57,11 +58,16 @@ class Members(ChildWriter):
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """One more member."""
         pool_id = parents["pool_id"]
-        loadbalancer_id = self._pool(req, pool_id).loadbalancer_id
+        place_in = partial(
+            reading.place_for_member, pool_id=pool_id, address=body["address"], port=body["protocol_port"]
+        )
+        with self.backend.database.look() as conn:
+            seen = place_in(conn)
+        loadbalancer_id = reachable(req, seen.pool, POOL, pool_id, parent_not_found).loadbalancer_id
         self.backend.vips.check_member_subnet(body, self.backend.vips.seen_by(req))
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
-            place = reading.place_for_member(conn, pool_id, body["address"], body["protocol_port"])
+            place = seen if seen.generation == generation - 1 else place_in(conn)
             pool = still_in_use(place.pool, POOL, pool_id, loadbalancer_id)
             graph = Graph(loadbalancer_id, pool.project_id, self.backend.conf)
             member = graph.add_member(pool.id, body, has_monitor=place.has_monitor)
