@@ -108,6 +108,24 @@ def test_every_family_is_in_the_operators_guide() -> None:
     assert [name for name in (*DECLARED, "tavia_build_info") if f"`{name}" not in guide] == []
 
 
+def test_a_bar_shows_each_event_once_the_first_of_its_kind_too(tmp_path: Path) -> None:
+    """rate() alone does not see the first: its series begins at 1."""
+    shown = {"3m5s": [{"value": 1}], "8m5s": [{"value": 1}]}
+    tests = []
+    for query in (query for query in queries() if " unless " in query):
+        (sample, _), *_ = SELECTOR.findall(query)
+        expr = query.replace("$__interval_ms", "60000").replace("$__interval", "60s").replace("$__rate_interval", "75s")
+        points = [
+            {"expr": f"sum(round({expr}))", "eval_time": at, "exp_samples": shown.get(at, [])}
+            for at in (f"{minute}m5s" for minute in range(1, 11))
+        ]
+        events = {"series": f'{sample}{{outcome="failed"}}', "values": "_x9 1x19 2x20"}
+        tests.append({"interval": "15s", "input_series": [events], "promql_expr_test": points})
+    assert len(tests) == 6
+    (tmp_path / "bars.yml").write_text(yaml.safe_dump({"tests": tests}))
+    promtool("test", "rules", str(tmp_path / "bars.yml"))
+
+
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
 def test_every_alert_names_the_command_to_begin_with(rule: dict[str, Any]) -> None:
     commands = re.findall(r"`tavia (\w+ \w+)", rule["annotations"]["summary"])
