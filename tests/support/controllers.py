@@ -8,6 +8,7 @@ from a thread that ends before they shall.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -93,6 +94,12 @@ class Service:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def takes_signals(self) -> bool:
+        """Whether it has begun to work: a signal before that ends it."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (caught,) = re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+        return bool(int(caught, 16) & 1 << signal.SIGTERM - 1)
 
     def stop(self) -> int:
         """Ask it to end, and wait until it has; its exit status."""

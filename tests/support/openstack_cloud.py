@@ -155,9 +155,13 @@ class OpenStackCloud:
         """Whether servers are processes of this machine."""
         return self.directory is not None
 
+    def processes_of(self, server_id: str) -> list[int]:
+        """Of a server, on this machine: its qemu, which is there and paused before Nova waits for its ports."""
+        return [pid for pid in _processes() if _is_server(pid, server_id)]
+
     def kill_server(self, server_id: str) -> None:
         """End a server behind Nova's back: its qemu, found by the server's id, is killed."""
-        found = [pid for pid in _processes() if _is_server(pid, server_id)]
+        found = self.processes_of(server_id)
         assert len(found) == 1, f"server {server_id} has the processes {found}"
         os.kill(found[0], signal.SIGKILL)
 

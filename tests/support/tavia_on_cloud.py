@@ -31,10 +31,7 @@ HEARTBEAT_PORT = "5555"
 """The one that the cloud's security groups let through, so one Tavia at a time."""
 GONE_SECONDS = 180.0
 NOVA_SECONDS = 180.0
-"""For Nova to remove what it was told to: it says yes at once, and finishes a boot under way first.
-
-Which waits for ports that are gone by then as long as vif_plugging_timeout, here 120.
-"""
+"""For Nova to remove what it was told to: it says yes at once, and finishes a boot under way first."""
 BOOT_SECONDS = 420.0
 """For an amphora that an emulated processor boots beside another one."""
 
@@ -75,9 +72,8 @@ class TaviaOnCloud:
         finally:
             service.stop()
             for stopped in usual:
-                before = _starts(stopped)
                 stopped.start()
-                eventually(partial(lambda of, count: _starts(of) > count, stopped, before), f"{stopped.name} is up")
+                eventually(stopped.takes_signals, f"{stopped.name} is up")
 
     @contextmanager
     def topology(self, wanted: str) -> Iterator[None]:
@@ -221,11 +217,6 @@ class TaviaOnCloud:
                 with suppress(SDKException):
                     delete(thing)
             eventually(lambda kind=kind: kind != "server" or not self.ours()["server"], "servers are gone", 120)  # type: ignore[misc]
-
-
-def _starts(worker: Service) -> int:
-    """How often it began to work; a signal before that ends it."""
-    return worker.log.read_text().count("Listening for wake-ups")
 
 
 def _reloads(service: Service) -> int:

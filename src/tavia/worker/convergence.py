@@ -345,7 +345,7 @@ class Convergence:
         if self.facts.committed_generation < generation:
             raise self.facts.unreachable[missed[0]]
         fault = fault_of(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
-        again_in = UNREACHED_AGAIN if missed else None
+        again_in = UNREACHED_AGAIN if missed or self.facts.leaving else None
         more = self._end(
             "done",
             lambda conn: store.commit_converged(
@@ -358,7 +358,7 @@ class Convergence:
         return more
 
     def _commit_wait(self, reason: str) -> None:
-        again_in = BOOT_POLL if self.facts.not_yet else QUEUED_AGAIN
+        again_in = BOOT_POLL if self.facts.not_yet or self.facts.leaving else QUEUED_AGAIN
         tree = self._tree
         self._end(
             "waiting",

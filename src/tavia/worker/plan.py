@@ -139,8 +139,8 @@ class Facts:
     ``answering``/``not_yet``: agents that did or did not answer while booting; ``unreachable``: why a push failed;
     ``failed``: why a role's amphora did not boot, or its old one was not fenced; ``undone``: why an optional step was
     not done; both are tried again by the next convergence only. ``queued``: amphorae that may not boot yet, because too
-    many do; ``plugged_again``: what plugged ports that an agent did not see; ``vip_secured``: the VIP's port is there,
-    and guarded.
+    many do; ``leaving``: amphorae whose server compute deletes when it has built it; ``plugged_again``: what plugged
+    ports that an agent did not see; ``vip_secured``: the VIP's port is there, and guarded.
     """
 
     silent: frozenset[str] = frozenset()
@@ -151,6 +151,7 @@ class Facts:
     failed: dict[Role | None, SeamError] = field(default_factory=dict)
     undone: dict[Step, SeamError] = field(default_factory=dict)
     queued: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
     plugged_again: set[Step] = field(default_factory=set)
     committed_generation: int = 0
     vip_secured: bool = False
@@ -207,8 +208,10 @@ def _obstacle(tree: Tree, facts: Facts) -> Failed | Wait | None:
 
 
 def _removal(tree: Tree, facts: Facts) -> Answer:
+    if steps := tuple(_removals(tree.amphorae, facts)):
+        return Do(steps)
     if tree.amphorae:
-        return Do(tuple(Step(Kind.REMOVE_AMPHORA, a.id) for a in tree.amphorae))
+        return Wait(f"the server of amphora {', '.join(a.id for a in tree.amphorae)} is deleted when it is built")
     port = tree.loadbalancer.vip_port_id
     if port and not facts.vip_released:
         return Do((Step(Kind.RELEASE_VIP, port),))
@@ -322,9 +325,13 @@ def _boots(tree: Tree, facts: Facts) -> Iterator[Step]:
                 yield Step(Kind.AWAIT_AGENT, new.id)
 
 
+def _removals(amphorae: Iterable[Amphora], facts: Facts) -> Iterator[Step]:
+    return (Step(Kind.REMOVE_AMPHORA, a.id) for a in amphorae if a.id not in facts.leaving)
+
+
 def _leftovers(tree: Tree, facts: Facts, wanted: Wanted) -> Iterator[Step]:
     gone = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
-    yield from (Step(Kind.REMOVE_AMPHORA, a.id) for a in tree.amphorae if a.status in gone)
+    yield from _removals((a for a in tree.amphorae if a.status in gone), facts)
     for amphora in serving(tree, facts):
         if _runs(amphora, tree, wanted):
             unused = sorted({port.subnet_id for port in member_ports(amphora)} - wanted.subnet_ids)

@@ -149,13 +149,25 @@ class Steps:
             if port.allowed_addresses:
                 self._cloud.networking.set_allowed_addresses(port.id, frozenset())
 
-    def _remove_amphora(self, tree: Tree, step: Step, _facts: Facts) -> Record:
+    def _remove_amphora(self, tree: Tree, step: Step, facts: Facts) -> Record:
         amphora = amphora_of(tree, step)
         for server in self._servers(amphora):
             self._cloud.compute.delete(server.id)
+        if self._is_built(amphora):
+            facts.leaving.add(amphora.id)
+            return None
         for port in self._cloud.networking.ports(self.options.tags(amphora)):
             self._cloud.networking.delete_port(port.id)
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.DELETED})
+
+    def _is_built(self, amphora: Amphora) -> bool:
+        """Whether compute finishes a boot before it deletes the server, and wants the ports for it.
+
+        Nova's host waits as long as vif_plugging_timeout for a port that is gone. A boot that takes longer than one may
+        is not waited for.
+        """
+        is_in_time = 0.0 < self._boots.time_since("boot_started_at", amphora) < self.options.active_patience
+        return is_in_time and any(server.status is ServerStatus.BUILDING for server in self._servers(amphora))
 
     def _servers(self, amphora: Amphora) -> Sequence[Server]:
         return self._cloud.compute.servers(self.options.tags(amphora))

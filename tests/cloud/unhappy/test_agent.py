@@ -1,12 +1,12 @@
 """Servers that boot, and controllers that cannot reach their agents or are not obeyed: told by the seam that broke.
 
-One load balancer with a real amphora goes through the tests of certificates; those of the boot make one each.
+Each test makes a load balancer with a real amphora, but for those of controllers that a standing one does not obey.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -31,33 +31,8 @@ AT_ONCE = {"retry_pending_seconds": "0"}
 PATIENT = {"connection_max_retries": "120", "connection_retry_interval": "5", "rest_request_conn_timeout": "2"}
 IMPATIENT = {**PATIENT, "connection_max_retries": "3"}
 """Gives up before any guest here can have booted."""
-MISTRUSTED = Expected("agent", "tls-refused-by-controller", "certificate verify failed")
-
-
-@pytest.fixture(scope="module")
-def standing(tavia_of_the_session: TaviaOnCloud) -> Iterator[Json]:
-    """A load balancer that is ACTIVE, with a listener."""
-    made = tavia_of_the_session.create("standing", listeners=[{"protocol": "HTTP", "protocol_port": 80}])
-    yield tavia_of_the_session.await_status(made["id"], "ACTIVE")
-    tavia_of_the_session.clear()
-
-
-def changed(tavia: TaviaOnCloud, loadbalancer: Json) -> None:
-    """Ask for a change that the amphora must be told."""
-    listener = loadbalancer["listeners"][0]["id"]
-    shown_now = tavia.api.call("GET", f"/lbaas/listeners/{listener}")["listener"]["timeout_client_data"]
-    body = {"listener": {"timeout_client_data": shown_now + 1}}
-    tavia.api.call("PUT", f"/lbaas/listeners/{listener}", body)
-
-
-def check_refused(tavia: TaviaOnCloud, loadbalancer: Json, expected: Expected, **options: str) -> None:
-    """A worker with these options is not obeyed and says so; the usual one has the change applied."""
-    changed(tavia, loadbalancer)
-    with tavia.another_worker(haproxy_amphora=options, tavia=QUICK) as worker:
-        shown(tavia, loadbalancer["id"], worker, expected, SHOWN_SECONDS)
-    found = tavia.await_status(loadbalancer["id"], "ACTIVE", 60)
-    assert found["fault"] is None
-    assert len(tavia.amphorae(loadbalancer["id"])) == 1, "it was replaced for a controller's mistake"
+BadTls = Callable[[TaviaOnCloud, Path], dict[str, str]]
+"""Makes what it needs in a directory; the options of [haproxy_amphora] that are wrong."""
 
 
 def restarted(worker: Service, options: dict[str, str]) -> None:
@@ -75,34 +50,49 @@ def _listens(amphorae: list[Json]) -> bool:
         return True
 
 
-def test_a_controller_that_trusts_another_authority_says_that_it_refused(
-    tavia_of_the_session: TaviaOnCloud, standing: Json, tmp_path: Path
-) -> None:
-    pki.init(tmp_path / "other")
-    check_refused(tavia_of_the_session, standing, MISTRUSTED, server_ca=str(tmp_path / "other" / pki.SERVER_CA))
+def another_authority(_tavia: TaviaOnCloud, directory: Path) -> dict[str, str]:
+    """Options of a controller that trusts an authority which signed no amphora's certificate."""
+    pki.init(directory / "other")
+    return {"server_ca": str(directory / "other" / pki.SERVER_CA)}
 
 
-def test_a_controller_whose_certificate_has_expired_is_refused_by_the_agent(
-    tavia_of_the_session: TaviaOnCloud, standing: Json, tmp_path: Path
-) -> None:
-    certificates = Path(tavia_of_the_session.controllers.services[0].config_file).parent / "certs"
+def expired_certificate(tavia: TaviaOnCloud, directory: Path) -> dict[str, str]:
+    """Options of a controller whose own certificate was good until a minute ago."""
+    certificates = Path(tavia.controllers.services[0].config_file).parent / "certs"
     authority = pki.Authority.load(certificates / pki.CLIENT_CA, certificates / pki.CLIENT_CA_KEY, None)
-    expired = tmp_path / "expired.pem"
+    expired = directory / "expired.pem"
     expired.touch(mode=0o600)
     expired.write_bytes(authority.issue_controller("expired", timedelta(seconds=-60)).pem)
-    expected = Expected("agent", "tls-refused-by-amphora", "client_cert has expired")
-    check_refused(tavia_of_the_session, standing, expected, client_cert=str(expired))
+    return {"client_cert": str(expired)}
 
 
-def test_a_controller_that_trusts_another_authority_gives_up_what_it_boots(tavia: TaviaOnCloud, tmp_path: Path) -> None:
-    pki.init(tmp_path / "other")
-    wrong = {"server_ca": str(tmp_path / "other" / pki.SERVER_CA)}
-    with tavia.another_worker(haproxy_amphora={**PATIENT, **wrong}, tavia=AT_ONCE) as worker:
-        made = tavia.create("mistrusted")
+with_bad_tls = pytest.mark.parametrize(
+    ("bad_tls", "expected"),
+    [
+        pytest.param(
+            another_authority,
+            Expected("agent", "tls-refused-by-controller", "certificate verify failed"),
+            id="it trusts another authority",
+        ),
+        pytest.param(
+            expired_certificate,
+            Expected("agent", "tls-refused-by-amphora", "client_cert has expired"),
+            id="its certificate has expired",
+        ),
+    ],
+)
+
+
+@with_bad_tls
+def test_a_controller_with_bad_tls_gives_up_what_it_boots(
+    tavia: TaviaOnCloud, tmp_path: Path, bad_tls: BadTls, expected: Expected
+) -> None:
+    with tavia.another_worker(haproxy_amphora={**PATIENT, **bad_tls(tavia, tmp_path)}, tavia=AT_ONCE) as worker:
+        made = tavia.create("not-obeyed")
         eventually(lambda: _listens(tavia.amphorae(made["id"])), "its agent listens", BOOT_SECONDS)
         assert tavia.show(made["id"])["provisioning_status"] == "PENDING_CREATE"
         restarted(worker, IMPATIENT)
-        shown(tavia, made["id"], worker, MISTRUSTED, SHOWN_SECONDS)
+        shown(tavia, made["id"], worker, expected, SHOWN_SECONDS)
         removed_again(tavia, made["id"])
     healed(tavia, made["id"])
 
@@ -173,3 +163,36 @@ def test_heartbeats_that_go_to_a_wrong_address_are_an_alarm_and_no_failover(
 
 def _heard(tavia: TaviaOnCloud, amphora_id: str) -> bool:
     return bool(tavia.rows("SELECT 1 FROM amphora_health WHERE amphora_id = :id", id=amphora_id))
+
+
+@pytest.fixture(scope="module")
+def standing(tavia_of_the_session: TaviaOnCloud) -> Iterator[Json]:
+    """A load balancer that is ACTIVE, with a listener. Its tests come last: those above count what is on the cloud."""
+    made = tavia_of_the_session.create("standing", listeners=[{"protocol": "HTTP", "protocol_port": 80}])
+    yield tavia_of_the_session.await_status(made["id"], "ACTIVE")
+    tavia_of_the_session.clear()
+
+
+def changed(tavia: TaviaOnCloud, loadbalancer: Json) -> None:
+    """Ask for a change that the amphora must be told."""
+    listener = loadbalancer["listeners"][0]["id"]
+    shown_now = tavia.api.call("GET", f"/lbaas/listeners/{listener}")["listener"]["timeout_client_data"]
+    body = {"listener": {"timeout_client_data": shown_now + 1}}
+    tavia.api.call("PUT", f"/lbaas/listeners/{listener}", body)
+
+
+def check_refused(tavia: TaviaOnCloud, loadbalancer: Json, expected: Expected, **options: str) -> None:
+    """A worker with these options is not obeyed and says so; the usual one has the change applied."""
+    changed(tavia, loadbalancer)
+    with tavia.another_worker(haproxy_amphora=options, tavia=QUICK) as worker:
+        shown(tavia, loadbalancer["id"], worker, expected, SHOWN_SECONDS)
+    found = tavia.await_status(loadbalancer["id"], "ACTIVE", 60)
+    assert found["fault"] is None
+    assert len(tavia.amphorae(loadbalancer["id"])) == 1, "it was replaced for a controller's mistake"
+
+
+@with_bad_tls
+def test_a_controller_with_bad_tls_is_not_obeyed_and_replaces_nothing(
+    tavia_of_the_session: TaviaOnCloud, standing: Json, tmp_path: Path, bad_tls: BadTls, expected: Expected
+) -> None:
+    check_refused(tavia_of_the_session, standing, expected, **bad_tls(tavia_of_the_session, tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,11 @@ import pytest
 from faults import Expected, healed, nothing_half_made, parts, removed_again, shown, vip_parts
 from instance import eventually
 from openstack_cloud import TINY_FLAVOR, OpenStackCloud
-from tavia_on_cloud import TaviaOnCloud
+from tavia_on_cloud import NOVA_SECONDS, TaviaOnCloud
 
 SHOWN_SECONDS = 90.0
+PLUGGING_SECONDS = 100.0
+"""Less than any host waits for ports: vif_plugging_timeout."""
 
 
 @contextmanager
@@ -195,6 +198,22 @@ def test_a_server_that_never_becomes_active_is_given_up(cloud: OpenStackCloud, b
             shown(booting, made, worker, expected, SHOWN_SECONDS)
             removed_again(booting, made)
     healed(booting, made)
+
+
+def test_a_server_that_is_deleted_while_nova_plugs_its_ports_keeps_them_until_it_is_gone(
+    cloud: OpenStackCloud, booting: TaviaOnCloud
+) -> None:
+    """Without them its host would wait for vif_plugging_timeout, here two minutes, and keep the server as long."""
+    if not cloud.shows_processes:
+        pytest.skip("whether Nova plugs a server's ports shows in its process")
+    made = booting.create("unhappy")["id"]
+    (server,) = eventually(lambda: booting.ours()["server"], "Nova has the server", 60)
+    eventually(lambda: cloud.processes_of(server.id), "its host starts it", SHOWN_SECONDS)
+    assert cloud.admin.compute.get_server(server.id).status == "BUILD"
+    began = time.monotonic()
+    booting.delete(made)
+    eventually(lambda: not booting.left(), "nothing is left", NOVA_SECONDS)
+    assert time.monotonic() - began < PLUGGING_SECONDS
 
 
 def test_a_worker_that_is_killed_while_nova_boots_leaves_one_server(booting: TaviaOnCloud) -> None:

@@ -307,6 +307,25 @@ CASES: list[tuple[str, Answer, Answer]] = [
         answer(tree(SINGLE, amphora("a", STANDALONE), deleted_generation=5)),
         do((Kind.REMOVE_AMPHORA, "a")),
     ),
+    (
+        "deletion: a server that is still built is waited for",
+        answer(tree(PAIR, amphora("m", MASTER), booting("b", BACKUP), deleted_generation=5), leaving={"b"}),
+        do((Kind.REMOVE_AMPHORA, "m")),
+    ),
+    (
+        "deletion: and the VIP's port waits with it",
+        answer(tree(SINGLE, booting("a", STANDALONE), deleted_generation=5), leaving={"a"}),
+        Wait("the server of amphora a is deleted when it is built"),
+    ),
+    (
+        "what serves does not wait until a replaced server is built",
+        answer(
+            tree(SINGLE, amphora("a", STANDALONE), amphora("old", STANDALONE, status=AmphoraStatus.PENDING_DELETE)),
+            leaving={"old"},
+            **DONE,
+        ),
+        Converged(),
+    ),
     ("deletion: then the VIP's port", answer(tree(SINGLE, deleted_generation=5)), do((Kind.RELEASE_VIP, "vip"))),
     (
         "who may reach the VIP has changed: before anything is pushed, and beside new rows",
