@@ -130,13 +130,13 @@ def test_a_member_takes_25_statements_another_weight_29_its_end_28(deployment: D
     assert _statuses(deployment) == {"ACTIVE"}
 
 
-def test_a_failover_takes_59_statements_and_the_end_of_a_tree_33(deployment: Deployment, log: Log) -> None:
+def test_a_failover_takes_60_statements_and_the_end_of_a_tree_34(deployment: Deployment, log: Log) -> None:
     path = f"/loadbalancers/{deployment.add_tree('counted')['id']}"
     deployment.call("GET", path)  # opens a connection
-    assert log.cost_of(lambda: deployment.change("PUT", f"{path}/failover")) == Cost(statements=59, commits=12)
+    assert log.cost_of(lambda: deployment.change("PUT", f"{path}/failover")) == Cost(statements=60, commits=12)
     assert _statuses(deployment) == {"ACTIVE"}
     removed = log.cost_of(lambda: deployment.change("DELETE", f"{path}?cascade=true"))
-    assert removed == Cost(statements=33, commits=6)
+    assert removed == Cost(statements=34, commits=6)
     assert _statuses(deployment) == set()
 
 

@@ -153,14 +153,14 @@ class Steps:
         amphora = amphora_of(tree, step)
         for server in self._servers(amphora):
             self._cloud.compute.delete(server.id)
-        if self._is_built(amphora):
+        if self._is_being_built(amphora):
             facts.leaving.add(amphora.id)
             return None
         for port in self._cloud.networking.ports(self.options.tags(amphora)):
             self._cloud.networking.delete_port(port.id)
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.DELETED})
 
-    def _is_built(self, amphora: Amphora) -> bool:
+    def _is_being_built(self, amphora: Amphora) -> bool:
         """Whether compute finishes a boot before it deletes the server, and wants the ports for it.
 
         Nova's host waits as long as vif_plugging_timeout for a port that is gone. A boot that takes longer than one may
