@@ -273,12 +273,20 @@ def _unless_set_since(seen_due_at: float | None, due_at: Any) -> Any:
     return case((_lb.due_at.is_not_distinct_from(seen_due_at), due_at), else_=_lb.due_at)
 
 
-def commit_wait(conn: Connection, loadbalancer_id: str, generation: int, seconds: float) -> None:
-    """Come back in ``seconds``; the status stays as it is, and so does what earlier attempts failed for."""
+def commit_wait(
+    conn: Connection, loadbalancer_id: str, generation: int, seconds: float, fault: Fault | None = None
+) -> None:
+    """Come back in ``seconds``; the status stays as it is, and so does what earlier attempts failed for, but for a
+    new ``fault``.
+    """
     conn.execute(
         update(schema.load_balancer)
         .where(_lb.id == loadbalancer_id)
-        .values(attempted_generation=generation, due_at=now() + seconds)
+        .values(
+            attempted_generation=generation,
+            due_at=now() + seconds,
+            fault=asdict(fault) if fault else _lb.fault,
+        )
     )
 
 

@@ -160,8 +160,8 @@ class Convergence:
                     return self._commit_converged(missed)
                 case Failed(failure):
                     raise failure
-                case Wait(reason):
-                    self._commit_wait(reason)
+                case Wait(reason, code):
+                    self._commit_wait(SeamError(Seam.BOOT, code, reason))
                     return False
                 case Removed():
                     self._commit_removed()
@@ -357,13 +357,15 @@ class Convergence:
         self._announce_applied()
         return more
 
-    def _commit_wait(self, reason: str) -> None:
+    def _commit_wait(self, waiting: SeamError) -> None:
         again_in = BOOT_POLL if self.facts.not_yet or self.facts.leaving else QUEUED_AGAIN
-        tree = self._tree
+        loadbalancer, generation = self._tree.loadbalancer, self._tree.generation
+        is_told = loadbalancer.deleted_generation is not None  # its tenant waits until it is gone
+        fault = fault_of(waiting, loadbalancer.fault) if is_told else None
         self._end(
             "waiting",
-            lambda conn: store.commit_wait(conn, tree.loadbalancer.id, tree.generation, again_in),
-            SeamError(Seam.BOOT, "waiting", reason),
+            lambda conn: store.commit_wait(conn, loadbalancer.id, generation, again_in, fault),
+            waiting,
         )
 
     def _commit_removed(self) -> None:

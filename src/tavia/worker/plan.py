@@ -104,9 +104,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing can be done now; ``reason`` says what it waits for."""
+    """Nothing can be done now; ``reason`` says what it waits for, ``code`` is its name."""
 
     reason: str
+    code: str = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,8 @@ def _removal(tree: Tree, facts: Facts) -> Answer:
     if steps := tuple(_removals(tree.amphorae, facts)):
         return Do(steps)
     if tree.amphorae:
-        return Wait(f"the server of amphora {', '.join(a.id for a in tree.amphorae)} is deleted when it is built")
+        reason = f"the server of amphora {', '.join(a.id for a in tree.amphorae)} is deleted when compute has built it"
+        return Wait(reason, "server-being-built")
     port = tree.loadbalancer.vip_port_id
     if port and not facts.vip_released:
         return Do((Step(Kind.RELEASE_VIP, port),))

@@ -315,7 +315,7 @@ CASES: list[tuple[str, Answer, Answer]] = [
     (
         "deletion: and the VIP's port waits with it",
         answer(tree(SINGLE, booting("a", STANDALONE), deleted_generation=5), leaving={"a"}),
-        Wait("the server of amphora a is deleted when it is built"),
+        Wait("the server of amphora a is deleted when compute has built it", "server-being-built"),
     ),
     (
         "what serves does not wait until a replaced server is built",

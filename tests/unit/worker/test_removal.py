@@ -38,7 +38,10 @@ def test_a_server_that_is_deleted_while_it_is_built_keeps_its_ports_until(
     world.delete(lb)
     world.converge(lb, passes=1)
     assert set(world.networking.found) == ports
-    assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.PENDING_DELETE
+    shown = world.tree(lb).loadbalancer
+    assert shown.provisioning_status is ProvisioningStatus.PENDING_DELETE
+    assert shown.fault
+    assert shown.fault["code"] == "server-being-built"
     with world.database.read() as conn:
         assert conn.execute(select(schema.lease.c.until)).scalar_one() == 0, "waiting holds no lease"
         assert conn.execute(select(schema.load_balancer.c.due_at - now())).scalar_one() <= 0.5
