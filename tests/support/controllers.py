@@ -142,6 +142,11 @@ class Service:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
+    def tavia(self, *words: str) -> str:
+        """What the operator's command says, with this service's configuration file."""
+        command = [str(Path(sys.executable).parent / "tavia"), *words, "--config-file", str(self.config_file)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def close(self) -> None:
         """Leave nothing of it running."""
         if self.running:

@@ -98,6 +98,17 @@ class OpenStackCloud:
         return str(found["ifname"])
 
     @contextmanager
+    def image(self, name: str, tag: str, min_ram: int = 0) -> Iterator[str]:
+        """One with the tag that wants so many MiB of memory, for the time of the block; it holds nothing but zeros."""
+        made = self.admin.create_image(
+            name, data=bytes(1 << 20), disk_format="raw", container_format="bare", min_ram=min_ram, tags=[tag]
+        )
+        try:
+            yield made.id
+        finally:
+            self.admin.image.delete_image(made)
+
+    @contextmanager
     def leg_down(self) -> Iterator[None]:
         """For the time of the block the controllers have no way to the management network.
 

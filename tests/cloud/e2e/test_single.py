@@ -5,6 +5,7 @@ One load balancer goes through most tests: each begins with it whole and serving
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -93,6 +94,23 @@ def test_a_failover_on_request_makes_another_server_that_serves(
     await_served(outside, "8081", "8082")
     compute = tavia_of_the_session.cloud.admin.compute
     eventually(lambda: is_gone(lambda: compute.get_server(old[0]["compute_id"])), "the old server is gone")
+
+
+def test_its_amphora_is_outdated_from_when_a_newer_image_has_the_tag(
+    tavia_of_the_session: TaviaOnCloud, web: tuple[Served, str], amphora_tag: str
+) -> None:
+    (amphora,) = web[0].await_whole()
+
+    def outdated() -> set[str]:
+        return {
+            row["id"]
+            for row in json.loads(tavia_of_the_session.worker.tavia("amphora", "list", "--outdated", "-f", "json"))
+        }
+
+    assert outdated() == set()
+    with tavia_of_the_session.cloud.image("tavia-test-newer", amphora_tag):
+        assert outdated() == {amphora["id"]}
+    assert outdated() == set()
 
 
 def test_a_server_killed_behind_novas_back_is_repaired(

@@ -19,18 +19,6 @@ PLUGGING_SECONDS = 100.0
 
 
 @contextmanager
-def image(cloud: OpenStackCloud, name: str, tag: str, min_ram: int = 0) -> Iterator[str]:
-    """One with the tag that wants so many MiB of memory, for the time of the block; it holds nothing but zeros."""
-    made = cloud.admin.create_image(
-        name, data=bytes(1 << 20), disk_format="raw", container_format="bare", min_ram=min_ram, tags=[tag]
-    )
-    try:
-        yield made.id
-    finally:
-        cloud.admin.image.delete_image(made)
-
-
-@contextmanager
 def flavor(cloud: OpenStackCloud, name: str, disk: int) -> Iterator[str]:
     """One with so many GiB of disk, for the time of the block: no quota is about them."""
     made = cloud.admin.compute.create_flavor(name=name, ram=128, disk=disk, vcpus=1)
@@ -85,11 +73,11 @@ def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
 def test_of_two_images_with_the_tag_the_newest_is_taken_and_the_log_says_so(
     cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str
 ) -> None:
-    with image(cloud, unique, unique) as older:
+    with cloud.image(unique, unique) as older:
         made_at = datetime.fromisoformat(cloud.admin.image.get_image(older).created_at)
         # Glance tells by the second which is newer.
         eventually(lambda: datetime.now(UTC) - made_at > timedelta(seconds=1), "its second is over", 30)
-        with image(cloud, unique, unique) as newest:
+        with cloud.image(unique, unique) as newest:
             _newest_is_taken(booting, unique, newest)
 
 
@@ -116,7 +104,7 @@ def test_the_flavor_is_larger_than_every_host(cloud: OpenStackCloud, booting: Ta
 
 
 def test_the_flavor_is_too_small_for_the_image(cloud: OpenStackCloud, booting: TaviaOnCloud, unique: str) -> None:
-    with image(cloud, unique, unique, min_ram=256):
+    with cloud.image(unique, unique, min_ram=256):
         expected = Expected("boot", "flavor-too-small", "memory is too small for requested image")
         options = {"amp_image_tag": unique, "amp_flavor_id": cloud.flavor(TINY_FLAVOR)}
         check(booting, expected, controller_worker=options)

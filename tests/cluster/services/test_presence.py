@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +29,6 @@ def stand(tmp_path: Path, connection: str) -> Iterator[Controllers]:
         tmp_path, connection, apis=1, workers=2, health_managers=1, housekeepers=1, settings=QUICK
     ) as made:
         yield made
-
-
-def tavia(asked: Service, *words: str) -> str:
-    """What the command says, with this service's configuration file."""
-    command = [str(Path(sys.executable).parent / "tavia"), *words, "--config-file", str(asked.config_file)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def listed(stand: Controllers) -> Listed:
@@ -71,8 +63,8 @@ def test_services_are_listed_while_they_live_and_down_when_they_died(stand: Cont
     assert stopped.stop() == 0
     assert row(stand, stopped) is None
     eventually(lambda: shows(stand, dead, state="down"), "the dead one is down")
-    assert "| down  |" in tavia(stopped, "service", "list")
-    as_json = json.loads(tavia(stopped, "service", "list", "-f", "json"))
+    assert "| down  |" in stopped.tavia("service", "list")
+    as_json = json.loads(stopped.tavia("service", "list", "-f", "json"))
     assert [r["state"] for r in as_json if r["host"] == dead.name] == ["down"]
     assert row(stand, stand.named("tavia-housekeeping")[0]), "and the others are still there"
 
@@ -118,7 +110,7 @@ def test_a_node_that_runs_another_version_is_named(
     eventually(lambda: shows(stand, odd, version="0.0.1", stands_out="other version"), "it is named")
     monkeypatch.undo()
     assert {(r["version"], r["stands_out"]) for r in listed(stand) if r["host"] != odd.name} == {(version, "")}
-    assert "other version" in tavia(odd, "service", "list")
+    assert "other version" in odd.tavia("service", "list")
 
 
 def test_the_hash_follows_a_reload(stand: Controllers) -> None:
