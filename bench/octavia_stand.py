@@ -1,7 +1,7 @@
 """Both systems beside each other on one MariaDB and one RabbitMQ, and what is counted of them, all from outside.
 
 Processor time comes from /proc, statements from MariaDB, which counts them by user (``userstat``): every command a
-client sends but connecting, COMMIT and ROLLBACK apart. Whether something is ACTIVE is looked up in the tables every
+client sends but connecting, COMMIT and ROLLBACK too. Whether something is ACTIVE is looked up in the tables every
 5 ms by another user: that costs neither system anything, and both the same.
 """
 
@@ -29,7 +29,7 @@ QUIET, QUIET_CPU = 0.5, 0.06
 """Work is over when a system takes less than so many seconds of processor time in so many seconds."""
 LONGEST_SETTLING = 30.0
 COUNTED = (
-    "SELECT user, select_commands + update_commands, other_commands, cpu_time FROM information_schema.user_statistics"
+    "SELECT user, select_commands + update_commands + other_commands, cpu_time FROM information_schema.user_statistics"
 )
 PASSWORD = "of-the-bench"
 PROJECT = "bench"
@@ -37,16 +37,12 @@ PROJECT = "bench"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Seconds of processor time: of the system's own processes, of MariaDB and of RabbitMQ; seconds.
-
-    ``statements`` read or write; ``others`` are COMMIT, ROLLBACK and what prepares a connection.
-    """
+    """Seconds of processor time: of the system's own processes, of MariaDB and of RabbitMQ; statements; seconds."""
 
     cpu: float
     mariadb: float
     rabbitmq: float
     statements: float
-    others: float
     seconds: float
 
 
@@ -99,7 +95,6 @@ class Stand:
             mariadb=max(used.mariadb - idle.mariadb * used.seconds, 0.0),
             rabbitmq=max(used.rabbitmq - idle.rabbitmq * used.seconds, 0.0),
             statements=used.statements - idle.statements * used.seconds,
-            others=used.others - idle.others * used.seconds,
             seconds=used.seconds,
         )
 
@@ -116,21 +111,18 @@ class Stand:
                 mariadb=used.mariadb / used.seconds,
                 rabbitmq=used.rabbitmq / used.seconds,
                 statements=used.statements / used.seconds,
-                others=used.others / used.seconds,
                 seconds=1.0,
             )
         return self._idle
 
     def _counted(self, side: Side) -> Usage:
         """Since the processes began. What MariaDB did for the looks for ACTIVE is not in it."""
-        by_user = {user: (float(own), float(others), cpu) for user, own, others, cpu in self.select(COUNTED)}
-        statements, others, _cpu = by_user[side.user]
+        by_user = {user: (float(statements), cpu) for user, statements, cpu in self.select(COUNTED)}
         return Usage(
             cpu=side.cpu_seconds(),
-            mariadb=cpu_seconds(self._mariadb) - by_user[USER][2],
+            mariadb=cpu_seconds(self._mariadb) - by_user[USER][1],
             rabbitmq=cpu_seconds(self._rabbitmq),
-            statements=statements,
-            others=others,
+            statements=by_user[side.user][0],
             seconds=time.monotonic(),
         )
 

@@ -191,7 +191,6 @@ def _costs(
         yield _compared(f"processor time of {whose} {what}", "ms", samples, ratio_goal)
     samples = _each(usages, lambda used: used.statements / operations)
     yield _compared(f"statements {what}", "", samples, goal=statements_goal)
-    yield _compared(f"COMMIT and ROLLBACK {what}", "", _each(usages, lambda used: used.others / operations))
 
 
 def _each(usages: Mapping[str, Sequence[Usage]], value: Callable[[Usage], float]) -> dict[str, list[float]]:

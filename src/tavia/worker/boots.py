@@ -42,7 +42,8 @@ ADVICE = {
     "console log say?",
     "agent-timeout": "do the groups of [controller_worker] amp_secgroup_list let TCP 9443 in, does this controller's "
     "leg in lb-mgmt-net work?",
-    "agent-no-route": "this controller has no way into lb-mgmt-net: is its leg up?",
+    "agent-no-route": "as this controller sees it nobody has that address: is its leg in lb-mgmt-net up, did the "
+    "server boot (its console log), is its port bound?",
     "tls-refused-by-controller": "[haproxy_amphora] server_ca must hold the authority of [certificates] "
     "ca_certificate, and the clocks must agree",
     "tls-refused-by-amphora": "[controller_worker] client_ca must have signed [haproxy_amphora] client_cert, which "

@@ -42,11 +42,22 @@ def restarted(worker: Service, options: dict[str, str]) -> None:
     worker.start()
 
 
-def _listens(amphorae: list[Json]) -> bool:
+def _listens(amphorae: list[Json], seconds: float = 2) -> bool:
     """Whether there is one, Nova booted it, and its agent takes connections. Raises OSError where it refuses them."""
     if not any(row["active_at"] for row in amphorae):
         return False
-    with socket.create_connection((amphorae[0]["lb_network_ip"], AGENT), timeout=2):
+    with socket.create_connection((amphorae[0]["lb_network_ip"], AGENT), timeout=seconds):
+        return True
+
+
+def _is_up_and_closed(amphorae: list[Json]) -> bool:
+    """Whether there is one that has its address, and whose port swallows what is sent to its agent.
+
+    Raises OSError where nobody has that address: this takes the kernel three seconds to find out.
+    """
+    try:
+        return _listens(amphorae, seconds=5)
+    except TimeoutError:
         return True
 
 
@@ -117,8 +128,10 @@ def test_a_security_group_without_9443_is_a_fault_of_the_management_network_unti
     with group_without_the_agents_port(cloud, unique) as group, ExitStack() as cleanup:
         cleanup.callback(tavia.clear)  # no port may have the group when it goes
         options = {"amp_secgroup_list": group}
-        with tavia.another_worker(controller_worker=options, haproxy_amphora=IMPATIENT, tavia=AT_ONCE) as worker:
+        with tavia.another_worker(controller_worker=options, haproxy_amphora=PATIENT, tavia=AT_ONCE) as worker:
             made = tavia.create("closed")
+            eventually(lambda: _is_up_and_closed(tavia.amphorae(made["id"])), "its network is up", BOOT_SECONDS)
+            restarted(worker, IMPATIENT)
             expected = Expected("mgmt-net", "agent-timeout", "amp_secgroup_list let TCP 9443 in")
             shown(tavia, made["id"], worker, expected, SHOWN_SECONDS)
             removed_again(tavia, made["id"])
@@ -137,7 +150,13 @@ def test_a_security_group_without_9443_is_a_fault_of_the_management_network_unti
 def test_the_leg_on_the_management_network_is_down_while_nova_boots(cloud: OpenStackCloud, tavia: TaviaOnCloud) -> None:
     with cloud.leg_down(), tavia.another_worker(haproxy_amphora=IMPATIENT, tavia=AT_ONCE) as worker:
         made = tavia.create("cut-off")
-        shown(tavia, made["id"], worker, Expected("mgmt-net", "agent-no-route", "is its leg up"), SHOWN_SECONDS)
+        shown(
+            tavia,
+            made["id"],
+            worker,
+            Expected("mgmt-net", "agent-no-route", "is its leg in lb-mgmt-net up"),
+            SHOWN_SECONDS,
+        )
         removed_again(tavia, made["id"])
     healed(tavia, made["id"])
 
