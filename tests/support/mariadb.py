@@ -387,10 +387,11 @@ def _provider_options(port: int) -> str:
         "ist.recv_addr": f"127.0.0.1:{free_port()}",
         "gcache.size": "16M",
         "gcache.page_size": "16M",
-        # A dead node is noticed after about two seconds instead of five.
+        # A dead node is noticed after about two seconds instead of five. The others have half of inactive_timeout to
+        # agree on that: were this no longer, they would part for good.
         "evs.keepalive_period": "PT0.5S",
         "evs.suspect_timeout": "PT2S",
-        "evs.inactive_timeout": "PT4S",
+        "evs.inactive_timeout": "PT10S",
         "evs.inactive_check_period": "PT0.25S",
         "gmcast.peer_timeout": "PT2S",
     }

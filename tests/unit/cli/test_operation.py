@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from sqlalchemy import update
+from sqlalchemy import case, update
 
 from tavia.cli import operation as cli
 from tavia.cli.columns import COLOURS, Reason, State, duration, moment
@@ -78,6 +78,8 @@ def test_programs_get_whole_ids_iso_times_and_the_whole_reason(database: Databas
 
 def test_filters_and_pages(database: Database, lb_id: str, run: Run) -> None:
     made = [failed(database, lb_id) for _ in range(3)]
+    ago = case(dict(zip(made, (2, 1, 0), strict=True)), value=schema.operation.c.id)
+    database.write(lambda conn: conn.execute(update(schema.operation).values(started=now() - ago)))  # not at once
 
     def ids(*words: str) -> list[str]:
         return run("operation", "list", *words, "-f", "value", "-c", "id").split()
