@@ -25,7 +25,7 @@ from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.bus.events import Event
-from tavia.cloud.protocols import Cloud, ServerStatus
+from tavia.cloud.protocols import Cloud, ServerSpec, ServerStatus
 from tavia.model.resources import Amphora, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
@@ -303,6 +303,24 @@ class World:
     def due(self) -> list[Lease]:
         with self.database.read() as conn:
             return store.due(conn, ["amphora"], 10)
+
+    def refuse_boots(self, refused: Callable[[int], bool], error: Exception) -> None:
+        """Let compute refuse servers, by how many were asked for before."""
+        boot, asked = self.compute.boot, []
+
+        def boot_or_refuse(spec: ServerSpec) -> str:
+            asked.append(spec)
+            if refused(len(asked) - 1):
+                raise error
+            return boot(spec)
+
+        self.compute.boot = boot_or_refuse  # type: ignore[method-assign]
+
+    def fault(self, loadbalancer: LoadBalancer) -> dict[str, Any]:
+        """What it shows; it must show one."""
+        found = self.tree(loadbalancer).loadbalancer.fault
+        assert found
+        return found
 
     def look_again(self, loadbalancer: LoadBalancer) -> None:
         """Let a stored time come: a retry, a wait."""

@@ -15,10 +15,10 @@ from world import FakeAgent, World
 
 from tavia.amphora.client import TlsRefused
 from tavia.amphora.protocol import AgentFailed
-from tavia.cloud.protocols import ServerSpec, ServerStatus
+from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
-from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role, Topology
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.store import convergence as store
 from tavia.store import history, intents, journal, leases, liveness, schema
 from tavia.store.clock import now
@@ -41,19 +41,6 @@ def add(world: World, row: Member | Listener | Pool) -> None:
     world.database.write(accept)
 
 
-def refuse_boots(world: World, refused: Callable[[int], bool], error: Exception) -> None:
-    """Let compute refuse servers, by how many were asked for before."""
-    boot, asked = world.compute.boot, []
-
-    def boot_or_refuse(spec: ServerSpec) -> str:
-        asked.append(spec)
-        if refused(len(asked) - 1):
-            raise error
-        return boot(spec)
-
-    world.compute.boot = boot_or_refuse  # type: ignore[method-assign]
-
-
 def before_each(world: World, effect: str, act: Callable[[], None], times: int = 1) -> None:
     """Let something happen right before the next effects of this name."""
     through, left = world.switch.through, [act] * times
@@ -71,12 +58,6 @@ def scalar(world: World, statement: Any) -> Any:
         return conn.execute(statement).scalar_one()
 
 
-def fault(world: World, loadbalancer: LoadBalancer) -> dict[str, Any]:
-    found = world.tree(loadbalancer).loadbalancer.fault
-    assert found
-    return found
-
-
 def steps(world: World) -> list[str]:
     with world.database.read() as conn:
         found = history.operations(conn, history.Wanted())
@@ -86,24 +67,12 @@ def steps(world: World) -> list[str]:
 def test_an_unforeseen_error_of_one_step_leaves_the_others_recorded(make_world: MakeWorld) -> None:
     world = make_world(Topology.ACTIVE_STANDBY)
     lb = world.create()
-    refuse_boots(world, lambda number: number == 0, ZeroDivisionError("a bug"))
+    world.refuse_boots(lambda number: number == 0, ZeroDivisionError("a bug"))
     world.converge(lb, passes=1)
     assert "running" not in steps(world)
     assert steps(world).count("failed") == 1
-    assert fault(world, lb)["code"] == "internal-error"
+    assert world.fault(lb)["code"] == "internal-error"
     assert len([a for a in world.tree(lb).amphorae if a.compute_id]) == 1
-
-
-def test_a_half_that_cannot_boot_does_not_keep_the_other_from_serving(make_world: MakeWorld) -> None:
-    world = make_world(Topology.ACTIVE_STANDBY)
-    refuse_boots(world, lambda number: number >= 1, QUOTA)
-    lb = world.create()
-    world.converge(lb, passes=1)
-    tree = world.tree(lb)
-    assert len(world.bundles) == 1
-    assert {row.provisioning_status for row in (*tree.listeners, *tree.pools, *tree.members)} == {ACTIVE}
-    assert tree.loadbalancer.provisioning_status is ACTIVE, "ERROR only where no amphora can be made to serve"
-    assert fault(world, lb)["code"] == "quota"
 
 
 def test_a_booted_agent_that_refuses_tls_is_waited_for_and_then_replaced(
@@ -118,7 +87,7 @@ def test_a_booted_agent_that_refuses_tls_is_waited_for_and_then_replaced(
         world.sql(update(schema.amphora).values(active_at=now() - 601.0))
         world.look_again(lb)
         world.converge(lb, passes=1)
-    assert fault(world, lb)["code"] == "tls-refused-by-amphora"
+    assert world.fault(lb)["code"] == "tls-refused-by-amphora"
     world.look_again(lb)
     world.converge(lb)
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
@@ -142,26 +111,26 @@ def test_an_error_keeps_its_fault_while_the_next_try_boots(make_world: MakeWorld
     world.look_again(lb)
     world.converge(lb, passes=1)
     assert world.tree(lb).loadbalancer.provisioning_status is ERROR
-    assert fault(world, lb)["code"] == "server-error"
+    assert world.fault(lb)["code"] == "server-error"
 
 
 def test_a_fault_says_since_when_it_fails_not_when_it_was_last_tried(make_world: MakeWorld) -> None:
     world = make_world()
-    refuse_boots(world, lambda _: True, QUOTA)
+    world.refuse_boots(lambda _: True, QUOTA)
     lb = world.create()
     world.converge(lb, passes=1)
     an_hour_ago = (utcnow() - timedelta(hours=1)).isoformat(timespec="seconds")
-    world.sql(update(schema.load_balancer).values(fault=fault(world, lb) | {"since": an_hour_ago}))
+    world.sql(update(schema.load_balancer).values(fault=world.fault(lb) | {"since": an_hour_ago}))
     world.look_again(lb)
     world.converge(lb, passes=1)
-    assert fault(world, lb)["since"] == an_hour_ago
+    assert world.fault(lb)["since"] == an_hour_ago
 
 
 def test_what_fails_behind_a_serving_load_balancer_is_tried_ever_more_rarely(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    refuse_boots(world, lambda _: True, QUOTA)
+    world.refuse_boots(lambda _: True, QUOTA)
     world.failover(lb)
     world.converge(lb, passes=1)
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE, "the old amphora serves on"
@@ -335,7 +304,7 @@ def test_a_booted_agent_that_takes_no_bundle_is_replaced_in_the_end(
         world.sql(update(schema.amphora).values(active_at=now() - 601.0))
         world.look_again(lb)
         world.converge(lb, passes=1)
-    assert fault(world, lb)["code"] == "no-space"
+    assert world.fault(lb)["code"] == "no-space"
     world.look_again(lb)
     world.converge(lb)
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
@@ -420,7 +389,7 @@ def test_a_failure_is_in_the_log_once_however_often_it_is_tried(
 ) -> None:
     world = make_world()
     loadbalancer = world.create()
-    refuse_boots(world, lambda count: count < 3, QUOTA)
+    world.refuse_boots(lambda count: count < 3, QUOTA)
     for tried in range(3):
         world.converge(loadbalancer, passes=1)
         assert steps(world).count("failed") == tried + 1
@@ -428,41 +397,6 @@ def test_a_failure_is_in_the_log_once_however_often_it_is_tried(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         f"load balancer {loadbalancer.id}: boot/quota: no more instances"
     ]
-
-
-def test_a_half_that_cannot_be_fenced_does_not_keep_the_other_from_being_replaced(make_world: MakeWorld) -> None:
-    world = make_world(Topology.ACTIVE_STANDBY)
-    lb = world.create()
-    world.converge(lb)
-    old = {a.role: a for a in world.tree(lb).amphorae}
-    silent = old[Role.MASTER].compute_id or ""
-    power_off = world.compute.power_off
-
-    def unless_silent(server_id: str) -> None:
-        if server_id == silent:
-            raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
-        power_off(server_id)
-
-    world.compute.power_off = unless_silent  # type: ignore[method-assign]
-    world.cut_off = {old[Role.MASTER].id}
-    replace_one(world, lb, old[Role.MASTER].id)
-    world.converge(lb, passes=1)
-    world.compute.lose(old[Role.BACKUP].compute_id or "")
-    replace_one(world, lb, old[Role.BACKUP].id)
-    world.converge(lb)
-    tree = world.tree(lb)
-    assert fault(world, lb)["code"] == "server-not-off"
-    assert old[Role.BACKUP].id not in {a.id for a in tree.amphorae}
-    (backup,) = (a for a in tree.amphorae if a.role is Role.BACKUP)
-    assert world.bundles[backup.id].generation == tree.generation
-    assert {listener.provisioning_status for listener in tree.listeners} == {ACTIVE}
-    assert old[Role.MASTER].id in {a.id for a in tree.amphorae}, "nobody proved it dead"
-    assert not world.networking.port(old[Role.MASTER].vrrp_port_id or "").allowed_addresses, "its network may obey"
-    world.compute.power_off = power_off  # type: ignore[method-assign]
-    world.look_again(lb)
-    world.converge(lb)
-    assert len(world.tree(lb).amphorae) == 2
-    assert world.tree(lb).loadbalancer.fault is None
 
 
 def test_a_server_that_is_still_built_is_fenced_by_its_deletion(make_world: MakeWorld) -> None:
@@ -478,42 +412,3 @@ def test_a_server_that_is_still_built_is_fenced_by_its_deletion(make_world: Make
     world.converge(lb)
     assert world.compute.server(old.compute_id or "") is None
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
-
-
-def test_a_pair_is_replaced_half_by_half_where_no_host_is_left_for_a_third_server(make_world: MakeWorld) -> None:
-    world = make_world(Topology.ACTIVE_STANDBY)
-    lb = world.create()
-    world.converge(lb)
-    old = {a.id for a in world.tree(lb).amphorae}
-    boot, serving = world.compute.boot, []
-
-    def boot_on_two_hosts(spec: ServerSpec) -> str:
-        if len(world.compute.found) == 2:
-            raise SeamError(Seam.BOOT, "no-valid-host", "No valid host was found", permanent=True)
-        serving.append({a.id for a in world.tree(lb).amphorae if a.id in world.bundles and not a.fenced})
-        return boot(spec)
-
-    world.compute.boot = boot_on_two_hosts  # type: ignore[method-assign]
-    world.failover(lb)
-    for _ in range(4):
-        world.look_again(lb)
-        world.converge(lb)
-    tree = world.tree(lb)
-    assert not {a.id for a in tree.amphorae} & old
-    assert len(tree.amphorae) == 2
-    assert all(serving), "one half serves while the other boots"
-    assert (tree.loadbalancer.provisioning_status, tree.loadbalancer.fault) == (ACTIVE, None)
-
-
-def replace_one(world: World, lb: LoadBalancer, amphora_id: str) -> None:
-    world.change(lb, lambda conn, g: intents.replace_amphorae(conn, lb.id, g, [amphora_id]))
-
-
-def test_a_half_that_cannot_boot_is_no_error_while_the_other_boots(make_world: MakeWorld) -> None:
-    world = make_world(Topology.ACTIVE_STANDBY)
-    refuse_boots(world, lambda number: number == 1, QUOTA)
-    world.compute.boots_to = ServerStatus.BUILDING
-    lb = world.create()
-    world.converge(lb, passes=1)
-    assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.PENDING_CREATE
-    assert fault(world, lb)["code"] == "quota"

@@ -1,0 +1,103 @@
+"""A pair's halves: one that cannot boot, be fenced or be placed does not keep the other from serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from world import World
+
+from tavia.cloud.protocols import ServerSpec, ServerStatus
+from tavia.model.resources import LoadBalancer
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import ProvisioningStatus, Role, Topology
+from tavia.store import intents
+
+MakeWorld = Callable[..., World]
+ACTIVE = ProvisioningStatus.ACTIVE
+QUOTA = SeamError(Seam.BOOT, "quota", "no more instances", permanent=True)
+
+
+def test_a_half_that_cannot_boot_does_not_keep_the_other_from_serving(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    world.refuse_boots(lambda number: number >= 1, QUOTA)
+    lb = world.create()
+    world.converge(lb, passes=1)
+    tree = world.tree(lb)
+    assert len(world.bundles) == 1
+    assert {row.provisioning_status for row in (*tree.listeners, *tree.pools, *tree.members)} == {ACTIVE}
+    assert tree.loadbalancer.provisioning_status is ACTIVE, "ERROR only where no amphora can be made to serve"
+    assert world.fault(lb)["code"] == "quota"
+
+
+def test_a_half_that_cannot_be_fenced_does_not_keep_the_other_from_being_replaced(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    old = {a.role: a for a in world.tree(lb).amphorae}
+    silent = old[Role.MASTER].compute_id or ""
+    power_off = world.compute.power_off
+
+    def unless_silent(server_id: str) -> None:
+        if server_id == silent:
+            raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
+        power_off(server_id)
+
+    world.compute.power_off = unless_silent  # type: ignore[method-assign]
+    world.cut_off = {old[Role.MASTER].id}
+    replace_one(world, lb, old[Role.MASTER].id)
+    world.converge(lb, passes=1)
+    world.compute.lose(old[Role.BACKUP].compute_id or "")
+    replace_one(world, lb, old[Role.BACKUP].id)
+    world.converge(lb)
+    tree = world.tree(lb)
+    assert world.fault(lb)["code"] == "server-not-off"
+    assert old[Role.BACKUP].id not in {a.id for a in tree.amphorae}
+    (backup,) = (a for a in tree.amphorae if a.role is Role.BACKUP)
+    assert world.bundles[backup.id].generation == tree.generation
+    assert {listener.provisioning_status for listener in tree.listeners} == {ACTIVE}
+    assert old[Role.MASTER].id in {a.id for a in tree.amphorae}, "nobody proved it dead"
+    assert not world.networking.port(old[Role.MASTER].vrrp_port_id or "").allowed_addresses, "its network may obey"
+    world.compute.power_off = power_off  # type: ignore[method-assign]
+    world.look_again(lb)
+    world.converge(lb)
+    assert len(world.tree(lb).amphorae) == 2
+    assert world.tree(lb).loadbalancer.fault is None
+
+
+def test_a_pair_is_replaced_half_by_half_where_no_host_is_left_for_a_third_server(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    old = {a.id for a in world.tree(lb).amphorae}
+    boot, serving = world.compute.boot, []
+
+    def boot_on_two_hosts(spec: ServerSpec) -> str:
+        if len(world.compute.found) == 2:
+            raise SeamError(Seam.BOOT, "no-valid-host", "No valid host was found", permanent=True)
+        serving.append({a.id for a in world.tree(lb).amphorae if a.id in world.bundles and not a.fenced})
+        return boot(spec)
+
+    world.compute.boot = boot_on_two_hosts  # type: ignore[method-assign]
+    world.failover(lb)
+    for _ in range(4):
+        world.look_again(lb)
+        world.converge(lb)
+    tree = world.tree(lb)
+    assert not {a.id for a in tree.amphorae} & old
+    assert len(tree.amphorae) == 2
+    assert all(serving), "one half serves while the other boots"
+    assert (tree.loadbalancer.provisioning_status, tree.loadbalancer.fault) == (ACTIVE, None)
+
+
+def replace_one(world: World, lb: LoadBalancer, amphora_id: str) -> None:
+    world.change(lb, lambda conn, g: intents.replace_amphorae(conn, lb.id, g, [amphora_id]))
+
+
+def test_a_half_that_cannot_boot_is_no_error_while_the_other_boots(make_world: MakeWorld) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    world.refuse_boots(lambda number: number == 1, QUOTA)
+    world.compute.boots_to = ServerStatus.BUILDING
+    lb = world.create()
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.PENDING_CREATE
+    assert world.fault(lb)["code"] == "quota"
