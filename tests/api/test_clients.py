@@ -28,7 +28,7 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import select
 from tests.api.conftest import SUBNET
 
-from tavia.store import convergence, schema
+from tavia.store import commits, schema, trees
 from tavia.store.database import Database
 from tavia.store.migrate import open_database, upgrade
 
@@ -70,10 +70,10 @@ def _converge(conn: SqlConnection) -> None:
     table = schema.load_balancer
     for row in conn.execute(select(table).where(table.c.provisioning_status != "DELETED")).mappings().all():
         if row["deleted_generation"] is not None:
-            convergence.commit_deleted(conn, row["id"])
+            commits.commit_deleted(conn, row["id"])
         else:
-            convergence.commit_children(conn, convergence.read_tree(conn, row["id"]), {}, {})
-            convergence.commit_converged(conn, row["id"], row["generation"])
+            commits.commit_children(conn, trees.read_tree(conn, row["id"]), {}, {})
+            commits.commit_converged(conn, row["id"], row["generation"])
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,7 @@ from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
 from tavia.pki import Authority
 from tavia.render.settings import RenderSettings
-from tavia.store import convergence as store
-from tavia.store import intents, leases, migrate, schema
+from tavia.store import due, intents, leases, migrate, schema, trees
 from tavia.store.database import Database
 from tavia.store.engine import default_options
 from tavia.store.leases import Lease
@@ -302,7 +301,7 @@ class World:
 
     def due(self) -> list[Lease]:
         with self.database.read() as conn:
-            return store.due(conn, ["amphora"], 10)
+            return due.due(conn, ["amphora"], 10)
 
     def refuse_boots(self, refused: Callable[[int], bool], error: Exception) -> None:
         """Let compute refuse servers, by how many were asked for before."""
@@ -335,7 +334,7 @@ class World:
 
     def tree(self, loadbalancer: LoadBalancer) -> Tree:
         with self.database.read() as conn:
-            return store.read_tree(conn, loadbalancer.id)
+            return trees.read_tree(conn, loadbalancer.id)
 
 
 def take(database: Database, loadbalancer_id: str, owner: str, ttl: float = 30.0) -> Lease | None:

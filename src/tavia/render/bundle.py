@@ -23,7 +23,7 @@ def render_bundle(
 ) -> Bundle:
     """What ``amphora`` is to do at the tree's generation.
 
-    ``tree`` is a :meth:`Tree.wanted`; ``peer`` is the other half of the pair, None while it is missing and for
+    ``tree`` is a :meth:`Tree.intended`; ``peer`` is the other half of the pair, None while it is missing and for
     SINGLE. A peer without an address counts as missing. Raises SeamError (control, amphora-incomplete) when the row
     lacks what rendering needs.
     """
@@ -76,9 +76,9 @@ def _additional_addresses(amphora: Amphora, network: VipNetwork) -> Iterator[str
 
 def _member_interfaces(tree: Tree, amphora: Amphora) -> Iterator[Interface]:
     """Those on subnets that members are on. No default route: the way to everywhere else is the VIP's."""
-    wanted = tree.member_subnets()
+    subnets = tree.member_subnets()
     for port in member_ports(amphora):
-        if port.port_id and port.subnet_id in wanted:
+        if port.port_id and port.subnet_id in subnets:
             yield Interface(
                 name=port.interface, mac=port.mac, mtu=port.mtu, addresses=(port.address,), routes=port.routes
             )

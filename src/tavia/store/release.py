@@ -12,7 +12,7 @@ from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import history, journal, schema
 from tavia.store.clock import now
-from tavia.store.history import Operation, Wanted
+from tavia.store.history import Criteria, Operation
 from tavia.store.liveness import database_time
 from tavia.store.rows import from_row
 
@@ -67,8 +67,8 @@ def situation(conn: Connection, loadbalancer_id: str) -> Situation:
         .where(_amphora.loadbalancer_id == loadbalancer_id, _amphora.status != AmphoraStatus.DELETED)
         .order_by(_amphora.created_at, _amphora.id)
     )
-    last = history.operations(conn, Wanted(loadbalancer_id=loadbalancer_id, limit=1))
-    failed = history.operations(conn, Wanted(loadbalancer_id=loadbalancer_id, state="failed", limit=1))
+    last = history.operations(conn, Criteria(loadbalancer_id=loadbalancer_id, limit=1))
+    failed = history.operations(conn, Criteria(loadbalancer_id=loadbalancer_id, state="failed", limit=1))
     return Situation(
         now=database_time(conn),
         loadbalancer=from_row(LoadBalancer, row),
@@ -88,7 +88,7 @@ def holder(conn: Connection, loadbalancer_id: str, *, ran_out: bool = False) -> 
     ).one_or_none()
     if lease is None:
         return None
-    running = history.operations(conn, Wanted(loadbalancer_id=loadbalancer_id, state="running", limit=1))
+    running = history.operations(conn, Criteria(loadbalancer_id=loadbalancer_id, state="running", limit=1))
     return Holder(
         owner=lease.owner,
         until=lease.until,

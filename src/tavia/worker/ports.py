@@ -31,7 +31,7 @@ class Ports:
     def secure_vip(self, tree: Tree, _step: Step, facts: Facts) -> Record:
         """The VIP's port is there, and its security group lets in what listeners want."""
         loadbalancer = tree.loadbalancer
-        rules = security_rules(tree.wanted(), peers_only=self._options().peers_only)
+        rules = security_rules(tree.intended(), peers_only=self._options().peers_only)
         tags = self._options().loadbalancer_tags(loadbalancer.id)
         port_id = self._vip_port(loadbalancer)
         group_id = self._networking.ensure_security_group(group_name(loadbalancer.id), tags, rules)

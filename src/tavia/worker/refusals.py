@@ -15,7 +15,7 @@ from tavia.worker.hold_back import changed_units, held_together
 
 
 class Refusals:
-    """``tree`` is always a :meth:`Tree.wanted`."""
+    """``tree`` is always a :meth:`Tree.intended`."""
 
     def __init__(self) -> None:
         self._held: dict[str, Fault] = {}

@@ -13,10 +13,10 @@ from tavia.model.statuses import AmphoraStatus
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings, VipNetwork, VipSubnet, render_bundle
 from tavia.worker.hold_back import held_back
-from tavia.worker.plan import Wanted
+from tavia.worker.plan import Desired
 from tavia.worker.security import rules_hash, security_rules
 
-NOTHING = Wanted(hashes={})
+NOTHING = Desired(hashes={})
 REMEMBERED, KNOWN = 60.0, 10000
 """Seconds for which what the cloud says of a network counts, and of how many it is kept."""
 
@@ -73,24 +73,24 @@ class Rendering:
 
     def of(
         self, tree: Tree, carrying: Sequence[Amphora], held: Collection[str], fence: Fence
-    ) -> tuple[Wanted, dict[str, Bundle]]:
-        """What is wanted, and the bundles of the amphorae that carry the traffic, by their ids.
+    ) -> tuple[Desired, dict[str, Bundle]]:
+        """What is desired, and the bundles of the amphorae that carry the traffic, by their ids.
 
         ``held`` are the units that are held back. Raises SeamError.
         """
         if tree.loadbalancer.deleted_generation is not None:
             return NOTHING, {}
-        wanted = held_back(tree.wanted(), held)
-        bundles = {amphora.id: self._bundle(wanted, amphora, carrying, fence) for amphora in carrying}
-        rules = security_rules(tree.wanted(), peers_only=self._peers_only)
+        served = held_back(tree.intended(), held)
+        bundles = {amphora.id: self._bundle(served, amphora, carrying, fence) for amphora in carrying}
+        rules = security_rules(tree.intended(), peers_only=self._peers_only)
         hashes = {key: bundle.hash for key, bundle in bundles.items()}
-        return Wanted(hashes, wanted.member_subnets(), rules_hash(rules)), bundles
+        return Desired(hashes, served.member_subnets(), rules_hash(rules)), bundles
 
-    def _bundle(self, wanted: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence) -> Bundle:
-        others = (*carrying, *(a for a in wanted.amphorae if _will_carry(a)))
+    def _bundle(self, served: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence) -> Bundle:
+        others = (*carrying, *(a for a in served.amphorae if _will_carry(a)))
         peers = [a for a in others if a.role is not amphora.role]
-        network = self._vip_networks.of(wanted.loadbalancer)
-        return render_bundle(wanted, amphora, peers[0] if peers else None, network, self._settings, fence)
+        network = self._vip_networks.of(served.loadbalancer)
+        return render_bundle(served, amphora, peers[0] if peers else None, network, self._settings, fence)
 
 
 def _will_carry(amphora: Amphora) -> bool:

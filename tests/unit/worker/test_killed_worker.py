@@ -17,7 +17,7 @@ from world import World
 
 from tavia.amphora.client import Unreachable
 from tavia.model.member_ports import plugged_subnets
-from tavia.model.resources import LoadBalancer, Member
+from tavia.model.resources import LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.model.tree import Tree
@@ -34,7 +34,7 @@ def create(world: World) -> LoadBalancer:
 def update(world: World) -> LoadBalancer:
     loadbalancer = world.create()
     world.converge(loadbalancer)
-    pool = world.tree(loadbalancer).pools[0]
+    pool = world.tree(loadbalancer).of(Pool)[0]
     world.change(loadbalancer, lambda conn, g: intents.add(conn, world.member(pool, 2), g))
     return loadbalancer
 
@@ -60,7 +60,7 @@ def create_with_members_elsewhere(world: World) -> LoadBalancer:
 def plug(world: World) -> LoadBalancer:
     loadbalancer = world.create()
     world.converge(loadbalancer)
-    pool = world.tree(loadbalancer).pools[0]
+    pool = world.tree(loadbalancer).of(Pool)[0]
     members = [world.member(pool, 2, "web-subnet"), world.member(pool, 3, "db-subnet")]
     world.change(loadbalancer, lambda conn, g: intents.add_all(conn, members, g))
     return loadbalancer
@@ -69,7 +69,7 @@ def plug(world: World) -> LoadBalancer:
 def unplug(world: World) -> LoadBalancer:
     loadbalancer = plug(world)
     world.converge(loadbalancer)
-    gone = [m.id for m in world.tree(loadbalancer).members if m.subnet_id == "web-subnet"]
+    gone = [m.id for m in world.tree(loadbalancer).of(Member) if m.subnet_id == "web-subnet"]
     world.change(loadbalancer, lambda conn, g: intents.mark_deleted(conn, Member, gone, g))
     return loadbalancer
 
@@ -105,16 +105,16 @@ def finished(world: World, loadbalancer: LoadBalancer) -> None:
     if tree.loadbalancer.provisioning_status is ProvisioningStatus.DELETED:
         assert not tree.amphorae
         assert not (world.networking.found or world.networking.groups or world.compute.groups)
-        assert not (tree.listeners or tree.pools or tree.members)
+        assert list(tree.rows) == []
         return
     assert tree.loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE
-    assert {r.provisioning_status for r in (*tree.listeners, *tree.pools, *tree.members)} == {ProvisioningStatus.ACTIVE}
+    assert {row.provisioning_status for row in tree.rows} == {ProvisioningStatus.ACTIVE}
     assert {a.status for a in tree.amphorae} == {AmphoraStatus.ALLOCATED}
     assert sorted(a.role or "" for a in tree.amphorae) == sorted(world.topology.roles)
     for amphora in tree.amphorae:
         bundle = world.bundles[amphora.id]
         assert bundle.generation == tree.generation
-        assert all(member.address in bundle.files["haproxy.cfg"] for member in tree.members)
+        assert all(member.address in bundle.files["haproxy.cfg"] for member in tree.of(Member))
     assert len(world.networking.found) == 1 + (2 + len(tree.member_subnets())) * len(tree.amphorae)
     plugged_and_guarded(world, tree)
     pushes, boots = len(world.pushes), len(world.compute.boots)

@@ -14,7 +14,7 @@ from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
 from tavia.api.kinds import LISTENER, LOADBALANCER, POOL
 from tavia.api.views import ids as references
-from tavia.model.resources import Listener, LoadBalancer
+from tavia.model.resources import Listener, LoadBalancer, Pool
 from tavia.store import reading
 
 
@@ -43,9 +43,9 @@ class Listeners(ChildWriter):
             owner = reading.get(conn, LoadBalancer, loadbalancer_id)
             graph = Graph(owner.id, owner.project_id, self.backend.conf, owner.vips)
             listener = graph.add_listener(body)
-            if not graph.pools:
+            if not graph.of(Pool):
                 self._check_default_pool(conn, listener)
-            if reading.listener_at(conn, loadbalancer_id, listener.protocol_port):
+            if reading.listener_at(conn, loadbalancer_id, *rules.place(listener)):
                 raise rules.duplicate_listener(listener.protocol_port)
             quotas.check(conn, self.backend.conf, listener.project_id, graph.rows)
             graph.insert(conn, generation)

@@ -116,7 +116,7 @@ class Members(ChildWriter):
         """Whether anything changed."""
         graph = Graph(pool.loadbalancer_id, pool.project_id, self.backend.conf)
         has_monitor = reading.has_monitor(conn, pool.id)
-        there = reading.find_all(conn, Member, reading.below(Member, pool.id), reading.wanted(Member))
+        there = reading.find_all(conn, Member, reading.below(Member, pool.id), reading.intended(Member))
         unnamed = {(member.address, member.protocol_port): member for member in there}
         changed = False
         for body in bodies:

@@ -97,8 +97,5 @@ class Pools(ChildWriter):
         intents.touch_listeners_of(conn, [row.id], generation)
 
     def take_down(self, conn: Connection, row: Pool, generation: int) -> None:
-        """Its members and monitor go with it, and no listener has it as its default any more."""
-        for resource in (Member, HealthMonitor):
-            below = [child.id for child in reading.find_all(conn, resource, reading.below(resource, row.id))]
-            intents.mark_deleted(conn, resource, below, generation)
+        """No listener has it as its default any more."""
         intents.forget_default_pool(conn, row.id, generation)
