@@ -6,6 +6,7 @@ turn. The real cloud and the real agents have tests of their own, and tests/chao
 
 from __future__ import annotations
 
+import copy
 import shutil
 import threading
 import uuid
@@ -19,7 +20,7 @@ from typing import Any, TypeVar, cast
 
 from fake_cloud import FakeCompute, FakeImages, FakeNetworking, Switch
 from mariadb import MariaDb
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, select, update
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
@@ -153,6 +154,39 @@ class World:
         self.topology = topology
         self.build_rate_limit: int | None = None
         self.random_name_length = 0
+
+    def remember(self) -> Callable[[], None]:
+        """What brings all back to how it is now: rows, cloud, agents, the switch. A worker must not be at work."""
+        parts = (self.switch, self.compute, self.networking, self)
+        kept = ("bundles", "pushes", "agent_configs", "announced", "cut_off")
+
+        def state() -> list[dict[str, Any]]:
+            return [{k: v for k, v in vars(part).items() if part is not self or k in kept} for part in parts]
+
+        def copied(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return copy.deepcopy(states, {id(self.switch): self.switch})
+
+        with self.database.read() as conn:
+            tables = schema.metadata.sorted_tables
+            stored = {table: [column for column in table.columns if column.computed is None] for table in tables}
+            rows = {t: [dict(row) for row in conn.execute(select(*stored[t])).mappings()] for t in tables}
+        remembered = copied(state())
+
+        def put_back(conn: Connection) -> None:
+            for table in reversed(tables):
+                conn.execute(table.delete())
+            for table in tables:
+                if rows[table]:
+                    conn.execute(insert(table), rows[table])
+
+        def restore() -> None:
+            self.database.write(put_back)
+            for part, then in zip(parts, copied(remembered), strict=True):
+                for name in () if part is self else list(vars(part)):
+                    delattr(part, name)
+                vars(part).update(then)
+
+        return restore
 
     # what a tenant does
 

@@ -141,18 +141,18 @@ def plugged_and_guarded(world: World, tree: Tree) -> None:
 def test_another_worker_finishes_wherever_the_first_was_killed(
     operation: Callable[[World], LoadBalancer], topology: Topology, make_world: MakeWorld
 ) -> None:
-    unkilled = make_world(topology)
-    loadbalancer = operation(unkilled)
-    unkilled.switch.arm()
-    unkilled.converge(loadbalancer)
-    points = list(unkilled.switch.names)
-    unkilled.switch.armed = False
-    finished(unkilled, loadbalancer)
+    world = make_world(topology)
+    loadbalancer = operation(world)
+    begin_again = world.remember()
+    world.switch.arm()
+    world.converge(loadbalancer)
+    points = list(world.switch.names)
+    world.switch.armed = False
+    finished(world, loadbalancer)
     assert len(points) > 3
 
     for index in range(len(points) + 1):
-        world = make_world(topology)
-        loadbalancer = operation(world)
+        begin_again()
         world.switch.arm(kill_before=index)
         with contextlib.suppress(Killed):
             world.converge(loadbalancer)
@@ -168,12 +168,15 @@ def test_another_worker_finishes_wherever_the_first_was_killed(
 def test_nothing_is_left_where_a_tenant_deletes_what_a_killed_worker_half_made(
     is_ours: bool, topology: Topology, make_world: MakeWorld
 ) -> None:
-    unkilled = make_world(topology)
-    unkilled.switch.arm()
-    unkilled.converge(unkilled.create("web-subnet", vip_port_ours=is_ours))
-    for index in range(len(unkilled.switch.names) + 1):
-        world = make_world(topology)
-        loadbalancer = world.create("web-subnet", vip_port_ours=is_ours)
+    world = make_world(topology)
+    loadbalancer = world.create("web-subnet", vip_port_ours=is_ours)
+    begin_again = world.remember()
+    world.switch.arm()
+    world.converge(loadbalancer)
+    points = list(world.switch.names)
+    assert len(points) > 3
+    for index in range(len(points) + 1):
+        begin_again()
         world.switch.arm(kill_before=index)
         with contextlib.suppress(Killed):
             world.converge(loadbalancer)
@@ -208,14 +211,15 @@ def fail_once(world: World, index: int, *, is_done: bool) -> None:
 def test_one_effect_that_fails_is_made_good(
     operation: Callable[[World], LoadBalancer], is_done: bool, make_world: MakeWorld
 ) -> None:
-    topology = Topology.ACTIVE_STANDBY
-    unfailing = make_world(topology)
-    loadbalancer = operation(unfailing)
-    unfailing.switch.arm()
-    unfailing.converge(loadbalancer)
-    for index in range(sum(name != "transaction" for name in unfailing.switch.names)):
-        world = make_world(topology)
-        loadbalancer = operation(world)
+    world = make_world(Topology.ACTIVE_STANDBY)
+    loadbalancer = operation(world)
+    begin_again = world.remember()
+    world.switch.arm()
+    world.converge(loadbalancer)
+    effects = [name for name in world.switch.names if name != "transaction"]
+    assert effects
+    for index in range(len(effects)):
+        begin_again()
         fail_once(world, index, is_done=is_done)
         for _ in range(3):
             world.converge(loadbalancer)
