@@ -7,7 +7,6 @@ commits are made by hand where a client waits for them.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import openstack
+import openstack_cli
 import pytest
 from openstack.connection import Connection
 from openstack.exceptions import BadRequestException
@@ -31,8 +31,6 @@ from tests.api.conftest import SUBNET
 from tavia.store import commits, schema, trees
 from tavia.store.database import Database
 from tavia.store.migrate import open_database, upgrade
-
-BIN = Path(sys.executable).parent
 
 
 @dataclass
@@ -45,16 +43,7 @@ class Service:
 
     def openstack(self, *words: str, ok: bool = True) -> Any:
         """What the CLI prints, as JSON where it can."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "OS_CLOUD": "tavia"}
-        done = subprocess.run(
-            [BIN / "openstack", "loadbalancer", *words],
-            cwd=self.directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = openstack_cli.run(self.directory / "clouds.yaml", "tavia", "loadbalancer", *words)
         assert (done.returncode == 0) == ok, done.stderr
         return json.loads(done.stdout) if done.stdout.startswith(("[", "{")) else done.stdout + done.stderr
 

@@ -42,11 +42,7 @@ class Service:
 
     def openstack(self, user: str, *words: str, ok: bool = True) -> Any:
         """What the CLI prints for ``openstack loadbalancer``, as JSON where it can."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "OS_CLOUD": user}
-        command = [str(BIN / "openstack"), "loadbalancer", *words]
-        done = subprocess.run(
-            command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = openstack_cli.run(self.directory / "clouds.yaml", user, "loadbalancer", *words)
         assert (done.returncode == 0) == ok, done.stderr
         return json.loads(done.stdout) if done.stdout.startswith(("[", "{")) else done.stdout + done.stderr
 
