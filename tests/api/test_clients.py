@@ -7,7 +7,6 @@ commits are made by hand where a client waits for them.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ import openstack_cli
 import pytest
 from openstack.connection import Connection
 from openstack.exceptions import BadRequestException
+from ports import free_port
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import select
 from tests.api.conftest import SUBNET
@@ -70,8 +70,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("api")
     connection = f"sqlite:///{directory}/tavia.sqlite"
     upgrade(connection)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (directory / "octavia.conf").write_text(
         f"[api_settings]\nauth_strategy = noauth\nbind_port = {port}\n"

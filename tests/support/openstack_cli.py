@@ -1,6 +1,6 @@
 """``openstack``, each command in a process of its own, forked from one that has imported it: that is most of its time.
 
-    done = openstack_cli.run(clouds_file, "tavia", "loadbalancer", "list")
+done = openstack_cli.run(clouds_file, "tavia", "loadbalancer", "list")
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,21 +60,19 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _serve() -> None:
-    from openstackclient import shell
-
+def _serve(main: Callable[[list[str]], int]) -> None:
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.suppress(SystemExit):
-        shell.main(["loadbalancer", "list", "--help"])  # imports the modules of all commands
+        main(["loadbalancer", "list", "--help"])  # imports the modules of all commands
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()  # HOME and the working directory counted at the import: a clouds.yaml there is not found
         if not pid:
-            os._exit(_command(shell, asked))
+            os._exit(_command(main, asked))
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _command(shell: Any, asked: dict[str, Any]) -> int:
+def _command(main: Callable[[list[str]], int], asked: dict[str, Any]) -> int:
     os.chdir(asked["directory"])
     os.environ.clear()
     os.environ.update(asked["environment"])
@@ -82,7 +81,7 @@ def _command(shell: Any, asked: dict[str, Any]) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = ["openstack", *asked["words"]]
     try:
-        return int(shell.main(asked["words"]) or 0)
+        return int(main(asked["words"]) or 0)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     finally:
@@ -91,4 +90,6 @@ def _command(shell: Any, asked: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    _serve()
+    from openstackclient import shell
+
+    _serve(shell.main)
