@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tavia.agent import disk
-from tavia.agent.changes import Decision, decide, states_to_keep
+from tavia.agent.transition import Decision, decide, states_to_keep
 from tavia.agent.observation import QUESTION, Observation, Totals, observation
 from tavia.agent.processes import MAX_LOG, Program, run
 from tavia.agent.refusals import haproxy_refuses
