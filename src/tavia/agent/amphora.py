@@ -71,11 +71,15 @@ class Amphora:
                     return
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def apply(self, bundle: Bundle) -> Applied:
-        """Take a bundle, wholly or not at all.
+    async def apply(self, raw: bytes) -> Applied:
+        """Take a bundle in its wire form, wholly or not at all.
 
-        Raises AgentFailed (wrong-amphora, interface-missing, ...), FenceRefused, BundleRefused.
+        Raises AgentFailed (bundle-malformed, wrong-amphora, interface-missing, ...), FenceRefused, BundleRefused.
         """
+        try:
+            bundle = Bundle.from_json(raw)
+        except BundleError as error:
+            raise AgentFailed("bundle-malformed", str(error)) from error
         if bundle.amphora_id != self.amphora_id:
             raise AgentFailed("wrong-amphora", f"this is amphora {self.amphora_id}, not {bundle.amphora_id}")
         async with self._lock:
@@ -83,10 +87,13 @@ class Amphora:
             if old and old.fence.refuses(bundle.fence):
                 raise FenceRefused(old.fence)
             await self._check_and_plug(old, bundle)
-            self._store(bundle)
+            old_raw = disk.read(self._bundle_file)
+            # As it came: an agent after us may know keys in it that we don't, and tells the same hash.
+            self._store(raw)
             try:
                 action = await self._put_in_force(bundle)
             except BundleRefused:
+                self._store(old_raw)
                 await self._go_back(bundle, old)
                 raise
             if any(each not in bundle.interfaces for each in _interfaces(old)):
@@ -117,7 +124,6 @@ class Amphora:
         return max(actions, key=get_args(Action).index)
 
     async def _go_back(self, refused: Bundle, old: Bundle | None) -> None:
-        self._store(old)
         await self._plug(refused.interfaces, _interfaces(old))
         await self._put_in_force(old)
 
@@ -128,11 +134,11 @@ class Amphora:
             self._announcements.add(task)
             task.add_done_callback(self._announcements.discard)
 
-    def _store(self, bundle: Bundle | None) -> None:
-        if bundle is None:
+    def _store(self, raw: bytes | None) -> None:
+        if raw is None:
             self._bundle_file.unlink()
         else:
-            disk.write(self._bundle_file, bundle.to_json(), durable=True)
+            disk.write(self._bundle_file, raw, durable=True)
 
     def _stored(self) -> Bundle | None:
         content = disk.read(self._bundle_file)

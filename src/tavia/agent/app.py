@@ -16,7 +16,6 @@ from tavia.agent import disk
 from tavia.agent.amphora import Amphora
 from tavia.agent.program import part_of
 from tavia.amphora.agent_config import AgentConfig, AgentConfigError, parse_agent_config
-from tavia.amphora.bundle import Bundle, BundleError
 from tavia.amphora.protocol import API_VERSION, AgentFailed, AgentStatus, BundleRefused, refusal
 from tavia.model.seams import SeamError
 
@@ -65,11 +64,7 @@ class Bundles:
 
     async def on_put(self, request: Request, response: Response) -> None:
         """Apply one."""
-        try:
-            bundle = Bundle.from_json(await _body(request))
-        except BundleError as error:
-            raise AgentFailed("bundle-malformed", str(error)) from error
-        _answer(response, asdict(await self._amphora.apply(bundle)))
+        _answer(response, asdict(await self._amphora.apply(await _body(request))))
 
 
 class Certificate:

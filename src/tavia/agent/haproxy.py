@@ -22,11 +22,12 @@ from tavia.agent.stats_socket import SocketSilent, StatsSocket
 from tavia.agent.transition import Decision, decide, states_to_keep
 from tavia.amphora import paths
 from tavia.amphora.agent_config import AgentConfig
+from tavia.amphora.bundle import ProgramFile
 from tavia.amphora.protocol import Action, AgentFailed, BundleRefused
 
 LOG = logging.getLogger(__name__)
 
-FILE = "haproxy.cfg"
+FILE = ProgramFile.HAPROXY
 
 LOAD_SECONDS = 20.0
 """How long HAProxy may take to load a configuration."""

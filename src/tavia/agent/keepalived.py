@@ -18,11 +18,12 @@ from tavia.agent.program import Facts, Files
 from tavia.agent.refusals import refused
 from tavia.amphora import paths
 from tavia.amphora.agent_config import AgentConfig
+from tavia.amphora.bundle import ProgramFile
 from tavia.amphora.protocol import Action, AgentFailed, BundleRefused
 
 LOG = logging.getLogger(__name__)
 
-FILE = "keepalived.conf"
+FILE = ProgramFile.KEEPALIVED
 KEEPALIVED = "/usr/sbin/keepalived"
 EVENT = re.compile(r'^INSTANCE "[^"]*" (MASTER|BACKUP|FAULT|STOP)\b', re.MULTILINE)
 """A line of the notify fifo: the instance's new state."""

@@ -95,7 +95,7 @@ def test_a_program_gets_no_member_before_there_is_a_way_and_loses_it_before_the_
         ours = amphora(tmp_path)
         with_members = replace(BUNDLE, fence=Fence(1, 2, "worker"), interfaces=(OURS, MEMBERS))
         without = replace(BUNDLE, fence=Fence(1, 3, "worker"))
-        return [(await ours.apply(each)).action for each in (BUNDLE, with_members, without)]
+        return [(await ours.apply(each.to_json())).action for each in (BUNDLE, with_members, without)]
 
     assert asyncio.run(apply_all()) == ["runtime"] * 3, "the most that one of them needed"
     applied = ["two checks", "one converges", "two converges"]
@@ -126,7 +126,7 @@ def test_what_any_program_refuses_is_undone_for_all(
     next(each for each in programs if each.name == at[0]).refuses = at[1]
     ours = amphora(tmp_path)
     with pytest.raises(BundleRefused):
-        asyncio.run(ours.apply(BUNDLE))
+        asyncio.run(ours.apply(BUNDLE.to_json()))
     assert done == ["one checks", *undone]
     assert ours.bundle is None and not (tmp_path / "bundle.json").exists()
 
