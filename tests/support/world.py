@@ -24,7 +24,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
-from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
+from tavia.amphora.protocol import AgentFailed, Applied, BundleRefused, FenceRefused
 from tavia.bus.events import Event
 from tavia.cloud.protocols import Cloud, ServerSpec, ServerStatus
 from tavia.model.resources import Amphora, Listener, LoadBalancer, Member, Pool
@@ -100,8 +100,9 @@ class FakeAgent:
     def status(self) -> None:
         self._reach()
 
-    def put_bundle(self, bundle: Bundle) -> None:
+    def put_bundle(self, bundle: Bundle) -> Applied:
         self.world.switch.through("put-bundle", lambda: self._put(bundle))
+        return Applied(action="none", hash="its own" if self.world.has_older_agents else bundle.hash)
 
     def put_config(self, text: str) -> None:
         self._reach()
@@ -147,6 +148,7 @@ class World:
         self.agent_configs: list[tuple[str, str]] = []
         self.cut_off: set[str] = set()
         self.forbidden = ""
+        self.has_older_agents = False
         self.names_lines = True
         self.authority = authority
         self.stopping = threading.Event()

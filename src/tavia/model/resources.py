@@ -245,7 +245,8 @@ class Amphora:
     """One server that carries a load balancer's traffic. A row boots at most one server, ever.
 
     ``replace_generation`` is the generation at which its replacement was asked for. ``applied_generation`` and
-    ``applied_hash`` tell which bundle it last took. ``fenced`` is true once it was powered off and its port lost
+    ``applied_hash`` tell which bundle it last took, ``held_hash`` by which hash its agent knows that one (an older
+    agent makes its own, of the keys that it knows). ``fenced`` is true once it was powered off and its port lost
     the VIP, so that another may take the VIP. ``boot_started_at`` and ``active_at``, when compute first said that its
     server runs, are seconds since the epoch by the database's clock. ``member_ports`` are its ports on members'
     subnets (:class:`~tavia.model.member_ports.MemberPort`); ``additional_ips`` its addresses on the subnets of
@@ -283,6 +284,7 @@ class Amphora:
     deleted_generation: int | None = None
     applied_generation: int = 0
     applied_hash: Annotated[str | None, MaxLen(64)] = None
+    held_hash: Annotated[str | None, MaxLen(64)] = None
     fenced: bool = False
     boot_started_at: float | None = None
     active_at: float | None = None

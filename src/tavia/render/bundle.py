@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from tavia.amphora.bundle import Bundle, Fence, Interface
+from tavia.amphora.bundle import Bundle, Fence, Interface, ProgramFile
 from tavia.model.member_ports import member_ports
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
@@ -34,11 +34,11 @@ def render_bundle(
             "amphora-incomplete",
             f"amphora {amphora.id} has no address on the VIP's network yet: its port must be made first",
         )
-    files = {"haproxy.cfg": render_haproxy(tree, amphora, peer, settings)}
+    files: dict[str, str] = {ProgramFile.HAPROXY: render_haproxy(tree, amphora, peer, settings)}
     vips = _vips(lb)
     if paired := lb.topology is Topology.ACTIVE_STANDBY:
         peer_address = peer.vrrp_ip if peer else None
-        files["keepalived.conf"] = render_keepalived(
+        files[ProgramFile.KEEPALIVED] = render_keepalived(
             amphora,
             address=amphora.vrrp_ip,
             peer_address=peer_address,

@@ -304,7 +304,7 @@ class Convergence:
             if isinstance(refusal, FenceRefused):
                 self._go_past(refusal)
             else:
-                self.refusals.add(self._tree.intended(), refusal, bundles[step.subject].files["haproxy.cfg"])
+                self.refusals.add(self._tree.intended(), refusal, bundles[step.subject].files.get(refusal.file, ""))
 
     def _go_past(self, refused: FenceRefused) -> None:
         """An agent holds a later bundle: either we were overtaken, or the database is older than the agent."""

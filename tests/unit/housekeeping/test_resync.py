@@ -33,6 +33,16 @@ def test_one_that_differs_in_two_rounds_is_pushed_again(fleet: Fleet, resync: Re
     assert (fleet.marked(), fleet.wakes) == ([], [None])
 
 
+def test_one_whose_agent_knows_its_bundle_by_another_hash_is_left_alone(fleet: Fleet, resync: Resync) -> None:
+    """An older agent makes its own hash, of the keys that it knows, and answers with it."""
+    (older,) = fleet.add(held_hash="its own")
+    for reported, is_left in (("its own", True), ("h", True), ("another", False)):
+        fleet.heard(older, bundle_hash=reported)
+        resync.look()
+        resync.look()
+        assert (fleet.row(older).applied_hash == "h") is is_left, reported
+
+
 def test_one_that_lost_its_bundle_is_pushed_again(fleet: Fleet, resync: Resync) -> None:
     (empty,) = fleet.add()
     fleet.heard(empty, bundle_hash=None, generation=0)

@@ -406,6 +406,18 @@ def test_an_amphora_whose_configuration_is_asked_for_again_gets_its_bundle_and_t
     assert len(world.agent_configs) == 1
 
 
+def test_an_agent_that_knows_its_bundle_by_another_hash_is_not_pushed_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.has_older_agents = True
+    lb = world.create()
+    world.converge(lb)
+    world.look_again(lb)
+    world.converge(lb)
+    (amphora,) = world.tree(lb).amphorae
+    assert (len(world.pushes), amphora.held_hash) == (1, "its own")
+    assert amphora.applied_hash == world.bundles[amphora.id].hash
+
+
 def test_the_vips_port_stays_where_it_was_not_ours(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
