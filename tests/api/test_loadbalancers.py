@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import insert
 from tests.api.conftest import SUBNET, Api, ApiFactory
 
 from tavia.cloud.noop import NoopCloud
-from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, Subnet
+from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, PortSpec, Subnet
 from tavia.model.resources import LoadBalancer, Member
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
@@ -33,7 +34,7 @@ class OneNetwork(NoopCloud):
 
     def __init__(self) -> None:
         super().__init__()
-        self.owners: list[tuple[str, bool]] = []
+        self.owners: list[tuple[str | None, bool]] = []
         self.quota_is_met = False
 
     SUBNETS = {SUBNET_V6: "2001:db8::/64", SMALL_SUBNET: "10.0.0.0/30", SUBNET: "10.0.1.0/24"}
@@ -63,14 +64,13 @@ class OneNetwork(NoopCloud):
             qos_policy_id=PORTS_POLICY if port_id == LIMITED_PORT else None,
         )
 
-    def create_port(self, **wanted: Any) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         if self.quota_is_met:
             raise SeamError(
                 Seam.BOOT, "port-quota", "Neutron says: Quota exceeded for resources: ['port']", permanent=True
             )
-        self.owners.append((wanted["project_id"], wanted["is_vip"]))
-        fixed_ips = [self._fixed_ip(*each) for each in wanted["fixed_ips"]]
-        return super().create_port(**(wanted | {"fixed_ips": fixed_ips}))
+        self.owners.append((spec.project_id, spec.is_vip))
+        return super().create_port(replace(spec, fixed_ips=[self._fixed_ip(*each) for each in spec.fixed_ips]))
 
     def _fixed_ip(self, subnet_id: str, address: str | None) -> tuple[str, str]:
         subnet = ipaddress.ip_network(self.SUBNETS[subnet_id])

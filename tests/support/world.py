@@ -26,7 +26,7 @@ from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
 from tavia.amphora.protocol import AgentFailed, Applied, BundleRefused, FenceRefused
 from tavia.bus.events import Event
-from tavia.cloud.protocols import Cloud, ServerSpec, ServerStatus
+from tavia.cloud.protocols import Cloud, PortSpec, ServerSpec, ServerStatus
 from tavia.model.resources import Amphora, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
@@ -197,10 +197,12 @@ class World:
         loadbalancer_id = str(uuid.uuid4())
         deployment = self.database.deployment_id()
         vip = self.networking.create_port(
-            name=f"octavia-lb-{loadbalancer_id}",
-            network_id="vip-net",
-            fixed_ips=[("vip-subnet", None)],
-            tags=frozenset({f"tavia-deployment={deployment}", f"tavia-loadbalancer={loadbalancer_id}"}),
+            PortSpec(
+                name=f"octavia-lb-{loadbalancer_id}",
+                network_id="vip-net",
+                fixed_ips=[("vip-subnet", None)],
+                tags=frozenset({f"tavia-deployment={deployment}", f"tavia-loadbalancer={loadbalancer_id}"}),
+            )
         )
         loadbalancer = LoadBalancer(
             id=loadbalancer_id,

@@ -63,7 +63,7 @@ class Body:
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
         declared = [a for a in attributes(resource) if a.places.has(place)]
-        later = [a for a in attributes(LATER[resource]) if a.places.has(place)]
+        later = [a for a in attributes(LATER[resource]) if a.places.has(place)] if resource in LATER else []
         fields = {a.name: _field(a, place) for a in declared} | dict(nested or {})
         fields |= {a.name: _neutral_only(a) for a in later}
         if place == "C":

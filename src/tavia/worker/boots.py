@@ -188,7 +188,7 @@ class Boots:
 
     def time_since(self, moment: Moment, amphora: Amphora) -> float:
         """Seconds, 0 where it has not come yet."""
-        with self._database.look() as conn:
+        with self._database.query() as conn:
             statement = select(now() - schema.amphora.c[moment]).where(schema.amphora.c.id == amphora.id)
             return float(conn.execute(statement).scalar_one() or 0.0)
 

@@ -66,7 +66,7 @@ class Loop:
 
     def take_due(self) -> bool:
         """Begin to converge what is due, in random order. Whether there were too few threads for all."""
-        with self._controller.database.look() as conn:
+        with self._controller.database.query() as conn:
             found = due(conn, self._providers, limit=1000)
         for free in found:
             if free.loadbalancer_id in self._under_way:

@@ -29,7 +29,7 @@ def nodes(galera: Galera) -> Iterator[tuple[Database, MariaDb]]:
     """A database that is written through the first node and read through the second, and that second node."""
     name = name_of(galera.nodes[0].migrated_database())
     written, read = (Database.connect(node.url(name)) for node in galera.nodes[:2])
-    yield Database(written.engine, read.snapshots, read.looks), galera.nodes[1]
+    yield Database(written.engine, read.snapshots, read.queries), galera.nodes[1]
     written.dispose()
     read.dispose()
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 from world import World
 
-from tavia.cloud.protocols import AddressRefused, NotFound, ServerStatus
+from tavia.cloud.protocols import AddressRefused, NotFound, PortSpec, ServerStatus
 from tavia.model.resources import LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus, Topology
@@ -158,7 +158,7 @@ def test_one_whose_address_was_taken_meanwhile_is_told_of(make_world: MakeWorld)
     lb = serving(world)
     world.networking.lose(lb.vip_port_id or "")
 
-    def taken(**_: Any) -> Any:
+    def taken(_spec: PortSpec) -> Any:
         raise AddressRefused("address-in-use", "it is in use by port X")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,6 @@ from tavia.api.bodies import Body
 from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, Related, Writer, flag
-from tavia.api.kinds import LOADBALANCER
 from tavia.api.rbac import API
 from tavia.api.views import ids as references
 from tavia.api.views import status_tree, view
@@ -32,7 +31,15 @@ from tavia.store.trees import read_tree
 class LoadBalancers(Writer):
     """/loadbalancers"""
 
-    kind = LOADBALANCER
+    resource = LoadBalancer
+    paths = {
+        "/loadbalancers": None,
+        "/loadbalancers/{loadbalancer_id}": "one",
+        "/loadbalancers/{loadbalancer_id}/stats": "stats",
+        "/loadbalancers/{loadbalancer_id}/status": "status",
+        "/loadbalancers/{loadbalancer_id}/statuses": "status",
+        "/loadbalancers/{loadbalancer_id}/failover": "failover",
+    }
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -144,7 +151,7 @@ class LoadBalancers(Writer):
                 conn, loadbalancer_id, generation, intents.standing_amphorae(conn, loadbalancer_id)
             )
 
-        self.backend.changes.failover(loadbalancer_id, work)
+        self.backend.changes.command(loadbalancer_id, work)
         resp.status = falcon.HTTP_202
 
 
