@@ -14,8 +14,8 @@ from tavia.model.resources import CHILDREN, Configured, HealthMonitor, Listener,
 @pytest.mark.parametrize("resource", CHILDREN)
 def test_what_a_resource_references_comes_before_it(resource: type[Configured]) -> None:
     before = {"load_balancer", *(each.table for each in CHILDREN[: CHILDREN.index(resource)])}
-    markers = [a.marker(References) for a in attributes(resource)]
-    assert {marker.table for marker in markers if marker} <= before
+    markers = [marker for a in attributes(resource) for marker in a.markers if isinstance(marker, References)]
+    assert {marker.table for marker in markers} <= before
 
 
 def test_a_resource_stands_below_the_one_that_its_parent_attribute_references() -> None:
