@@ -14,7 +14,7 @@ from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, PortSpec, Subnet
 from tavia.model.resources import LoadBalancer, Member
 from tavia.model.seams import Seam, SeamError
-from tavia.store import schema
+from tavia.store import reading, schema
 from tavia.store.database import OutcomeUnknown
 
 NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
@@ -481,3 +481,15 @@ def test_the_reason_of_an_error_is_shown(api: Api) -> None:
     table = schema.load_balancer
     api.database.write(lambda conn: conn.execute(table.update().values(provisioning_status="ERROR", fault=fault)))
     assert api.get(f"/loadbalancers/{created['id']}")["loadbalancer"]["fault"] == fault
+
+
+def test_what_its_amphorae_boot_with_is_resolved_when_it_is_accepted(api: Api) -> None:
+    api.conf.set_override("amp_flavor_id", "small", group="controller_worker")
+    api.conf.set_override("amp_image_tag", "amphora", group="controller_worker")
+    api.conf.set_override("availability_zone", "az-1", group="nova")
+    made = api.loadbalancer()
+    api.conf.set_override("amp_flavor_id", "large", group="controller_worker")
+    with api.database.read() as conn:
+        row = reading.get(conn, LoadBalancer, made["id"])
+    assert (row.topology, row.compute_flavor, row.compute_zone, row.image_tag) == ("SINGLE", "small", "az-1", "amphora")
+    assert "compute_flavor" not in made

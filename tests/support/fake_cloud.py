@@ -54,6 +54,7 @@ class FakeCompute:
         self.found: dict[str, Server] = {}
         self.port_ids: dict[str, Sequence[str]] = {}
         self.boots: list[frozenset[str]] = []
+        self.specs: list[ServerSpec] = []
         self.groups: dict[str, str] = {}
         self.boots_to = ServerStatus.ACTIVE
         self._switch = switch
@@ -70,6 +71,7 @@ class FakeCompute:
         )
         self.port_ids[server_id] = spec.port_ids
         self.boots.append(spec.tags)
+        self.specs.append(spec)
         return server_id
 
     def server(self, server_id: str) -> Server | None:
@@ -210,4 +212,4 @@ class FakeNetworking:
 
 class FakeImages:
     def image_id(self, tag: str | None, owner_id: str | None) -> str | None:
-        return None
+        return tag and f"newest-{tag}"

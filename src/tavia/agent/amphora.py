@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +26,7 @@ LOG = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 """Between two tries to put the bundle on the disk in force: an interface may be plugged in after the agent's start."""
+FORMER_SUFFIXES = {".pid", ".log", ".loaded", ".state"}
 
 
 class Amphora:
@@ -31,8 +34,11 @@ class Amphora:
 
     def __init__(self, config: AgentConfig, changed: Callable[[], None]) -> None:
         base = config.base_path
-        for directory in (base, Path(paths.RUN_DIR)):
+        for directory in (base, disk.own_run_dir()):
             directory.mkdir(parents=True, exist_ok=True)
+        base.chmod(0o711)  # a program finds its own file there, and no other's name
+        disk.own_run_dir().chmod(0o700)
+        _move_in()
         self.amphora_id = config.amphora_id
         self._bundle_file = base / "bundle.json"
         self._changed = changed
@@ -45,9 +51,13 @@ class Amphora:
 
     async def take_over(self) -> None:
         """Find what an agent before us left: its bundle and programs. Before anything else is asked of us."""
-        for program in self.programs:
-            await program.adopt()
         self.bundle = self._stored()
+        for program in self.programs:
+            try:
+                await program.adopt()
+            except AgentFailed as error:
+                LOG.exception("a program is not in hand")
+                self.fault = str(error)
 
     async def observe(self) -> dict[str, Any]:
         """What its programs know of themselves (:data:`tavia.agent.program.Facts`)."""
@@ -148,6 +158,14 @@ class Amphora:
             LOG.exception("the bundle on the disk cannot be read")
             self.fault = f"bundle.json cannot be read: {error}"
             return None
+
+
+def _move_in() -> None:
+    """Take what an agent kept among what it shared with programs, before those had users of their own."""
+    for path in Path(paths.RUN_DIR).iterdir():
+        found = path.lstat()
+        if path.suffix in FORMER_SUFFIXES and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            path.rename(disk.own_run_dir() / path.name)
 
 
 def _files(bundle: Bundle | None) -> Files:

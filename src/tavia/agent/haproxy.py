@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tavia.agent import disk
+from tavia.agent.accounts import Account
 from tavia.agent.observation import QUESTION, Observation, Totals, observation
 from tavia.agent.processes import MAX_LOG, Daemon, run, version_of
 from tavia.agent.program import Facts, Files
@@ -56,14 +57,15 @@ class Haproxy:
     run directory: after a restart of the agent the two tell what is left to do.
     """
 
+    account = Account("haproxy", ("net_bind_service",))
     needs_interfaces = False
 
     def __init__(self, config: AgentConfig, changed: Callable[[], None]) -> None:
-        run_dir, base = Path(paths.RUN_DIR), config.base_path
+        base = config.base_path
         self._command = command = config.haproxy_cmd
         self._version = ""
         self._config = base / FILE
-        self._loaded = run_dir / "haproxy.loaded"
+        self._loaded = disk.own_run_dir() / "haproxy.loaded"
         self._states = Path(paths.SERVER_STATE)
         self._track_file = Path(paths.TRACK_FILE)
         self._changed = changed
@@ -71,9 +73,9 @@ class Haproxy:
         self._checks: set[asyncio.Task[None]] = set()
         self._leaving: set[str] = set()
         self._totals = Totals(base / "haproxy.totals")
-        self._socket = StatsSocket(paths.HAPROXY_SOCKET)
+        self._socket = StatsSocket(paths.HAPROXY_SOCKET, self.account)
         self.daemon = Daemon(
-            [command, "-W", "-f", str(self._config)], str(self._config), run_dir, self._died, self._restarted
+            [command, "-W", "-f", str(self._config)], str(self._config), self.account, self._died, self._restarted
         )
 
     async def adopt(self) -> None:
@@ -84,7 +86,11 @@ class Haproxy:
             self._loaded.unlink(missing_ok=True)
             self._totals.begin_anew()
             self._say(DEAD)
+        self._track_file.chmod(0o644)  # for keepalived
         self._version = await version_of(self._command)
+        # It makes its socket there, beside which it removes nothing: what it finds by the paths of its configuration,
+        # which older agents know, is shared. For all else others have directories of their own.
+        self.account.give(Path(paths.RUN_DIR), 0o1775)
 
     async def check(self, files: Files) -> None:
         """What needs no reload is not asked for: runtime commands are read by the same parser, at a tenth of the time.
@@ -97,9 +103,9 @@ class Haproxy:
 
     async def _try(self, text: str) -> None:
         trial = self._config.with_name(f"{FILE}.trial")
-        disk.write(trial, text.encode())
+        disk.write(trial, text.encode(), reader=self.account)
         try:
-            done = await run(self._command, "-c", "-f", str(trial))
+            done = await run(*self.account.running(self._command, "-c", "-f", str(trial)))
         finally:
             trial.unlink()
         if done.code != 0:
@@ -110,7 +116,7 @@ class Haproxy:
         text = files.get(FILE)
         if text is None:
             return await self._stop()
-        disk.write(self._config, text.encode())
+        disk.write(self._config, text.encode(), reader=self.account)
         loaded = self._has_loaded()
         decision = decide(loaded, text)
         if decision.action == "none":
@@ -137,7 +143,10 @@ class Haproxy:
         answer = await self._socket.ask(QUESTION)
         if not answer.endswith("\n\n"):
             raise SocketSilent(EOFError("the answer is cut off"))
-        seen = observation(answer, self._leaving)
+        try:
+            seen = observation(answer, self._leaving)
+        except (ValueError, KeyError) as error:
+            raise SocketSilent(error) from error
         return replace(seen, listeners=self._totals.add(seen))
 
     def _has_loaded(self) -> str | None:
@@ -161,7 +170,7 @@ class Haproxy:
 
     async def _start(self) -> None:
         await self.daemon.stop()  # it may be waiting for its next try
-        self._forget_states()
+        self._clear_away()
         restarts = self.daemon.restarts
         self.daemon.start()
         async with _deadline():
@@ -178,7 +187,8 @@ class Haproxy:
             while not await self._answers():  # it may just be starting
                 await asyncio.sleep(POLL_SECONDS)
         self._stop_drains()
-        disk.write(self._states, states_to_keep(await self._socket.ask("show servers state"), loaded, text).encode())
+        kept = states_to_keep(await self._socket.ask("show servers state"), loaded, text)
+        disk.write(self._states, kept.encode(), reader=self.account)
         old = (await self._seen()).worker
         self.daemon.forget()
         signals = 0
@@ -213,7 +223,7 @@ class Haproxy:
         """First of all VRRP must move; what follows takes longer."""
         self._say(DEAD)
         self._stop_drains()
-        self._forget_states()
+        self._clear_away()
         self._changed()
 
     def _restarted(self) -> None:
@@ -238,8 +248,9 @@ class Haproxy:
     def _say(self, health: str) -> None:
         self._track_file.write_text(health)
 
-    def _forget_states(self) -> None:
-        disk.write(self._states, NO_STATES)
+    def _clear_away(self) -> None:
+        disk.write(self._states, NO_STATES, reader=self.account)
+        Path(paths.HAPROXY_SOCKET).unlink(missing_ok=True)  # another user's, of an agent before us, would be in the way
 
     def _drain(self, servers: frozenset[str]) -> None:
         if servers:

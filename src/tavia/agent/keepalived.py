@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tavia.agent import disk
+from tavia.agent.accounts import Account
 from tavia.agent.processes import MAX_LOG, Daemon, run, version_of
 from tavia.agent.program import Facts, Files
 from tavia.agent.refusals import refused
@@ -40,22 +41,23 @@ ANSWERED, UNANSWERED = {"REACHABLE", "STALE", "DELAY"}, {"FAILED", "INCOMPLETE"}
 class Keepalived:
     """A :class:`~tavia.agent.program.Program`. ``changed`` is called when VRRP's state changes."""
 
+    account = Account("keepalived", ("net_admin", "net_raw"))
     needs_interfaces = True
 
     def __init__(self, config: AgentConfig, changed: Callable[[], None]) -> None:
-        run_dir = Path(paths.RUN_DIR)
+        own, self._run_dir = disk.own_run_dir(), Path(paths.RUN_DIR) / self.account.user
         self._version = ""
         self._config = config.base_path / FILE
-        self._loaded = run_dir / "keepalived.loaded"
-        self._state_file = run_dir / "vrrp.state"
-        self._own_pid_files = (run_dir / "keepalived-main.pid", run_dir / "keepalived-vrrp.pid")
+        self._loaded = own / "keepalived.loaded"
+        self._state_file = own / "vrrp.state"
+        self._own_pid_files = (self._run_dir / "main.pid", self._run_dir / "vrrp.pid")
         self._changed = changed
         self._state: str | None = None
         self._peer_seen: bool | None = None
         self._peer_asked = 0.0
         main, vrrp = (str(path) for path in self._own_pid_files)
         command = [KEEPALIVED, "-n", "-l", "-P", "-f", str(self._config), "-p", main, "-r", vrrp]
-        self.daemon = Daemon(command, str(self._config), run_dir, self._died, changed)
+        self.daemon = Daemon(command, str(self._config), self.account, self._died, changed)
 
     @property
     def vrrp_state(self) -> str | None:
@@ -75,6 +77,9 @@ class Keepalived:
         else:
             self._loaded.unlink(missing_ok=True)
         self._version = await version_of(KEEPALIVED)
+        self._run_dir.mkdir(exist_ok=True)
+        self.account.give(self._run_dir, 0o770)
+        self.account.give(fifo, 0o660)
 
     async def check(self, files: Files) -> None:
         """See Program."""
@@ -82,9 +87,9 @@ class Keepalived:
         if text is None or self._has_loaded() == text:
             return
         trial = self._config.with_name(f"{FILE}.trial")
-        disk.write(trial, text.encode())
+        disk.write(trial, text.encode(), reader=self.account)
         try:
-            done = await run(KEEPALIVED, "-t", "-f", str(trial))
+            done = await run(*self.account.running(KEEPALIVED, "-t", "-f", str(trial)))
         finally:
             trial.unlink()
         if done.code != 0:
@@ -95,9 +100,9 @@ class Keepalived:
         text = files.get(FILE)
         if text is None:
             return await self._stop()
+        disk.write(self._config, text.encode(), reader=self.account)
         if self._has_loaded() == text:
             return "none"
-        disk.write(self._config, text.encode())
         action: Action = "reload" if self.daemon.running else "start"
         if action == "reload":
             self.daemon.signal(signal.SIGHUP)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tavia.agent import disk
+from tavia.agent.accounts import Account
 from tavia.amphora.protocol import AgentFailed
 
 LOG = logging.getLogger(__name__)
@@ -75,22 +77,22 @@ class Daemon:
     """One process that is kept running between ``start`` (or ``adopt``) and ``stop``.
 
     ``died`` is called at once when it ends by itself, ``restarted`` when it was started again. It is the right process
-    when its name is the command's and ``mark`` is among its arguments.
+    when its name is the command's and ``mark`` is among its arguments. It runs as ``account``.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         mark: str,
-        run_dir: Path,
+        account: Account,
         died: Callable[[], None],
         restarted: Callable[[], None],
     ) -> None:
-        self._command = list(command)
+        self._command = account.running(*command)
         self._mark = mark
         self.name = Path(command[0]).name
-        self._pid_file = run_dir / f"{self.name}.pid"
-        self.log = run_dir / f"{self.name}.log"
+        self._pid_file = disk.own_run_dir() / f"{self.name}.pid"
+        self.log = disk.own_run_dir() / f"{self.name}.log"
         self._died = died
         self._restarted = restarted
         self._child: subprocess.Popen[bytes] | None = None

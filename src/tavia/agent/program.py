@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Protocol
 
+from tavia.agent.accounts import Account
 from tavia.amphora.agent_config import AgentConfig
 from tavia.amphora.protocol import Action
 
@@ -20,8 +21,16 @@ Facts = Mapping[str, Any]
 """What a program knows of itself, by the names that the wire has for it: fields of
 :class:`~tavia.amphora.heartbeat.Heartbeat` and :class:`~tavia.amphora.protocol.AgentStatus`. Either takes its own."""
 
-Make = Callable[[AgentConfig, Callable[[], None]], "Program"]
-"""How a program is made: with the agent's configuration, and what to call when a heartbeat has news."""
+
+class Make(Protocol):
+    """A program's class. It is made with the agent's configuration, and with what to call when a heartbeat has news."""
+
+    @property
+    def account(self) -> Account:
+        """Whom it runs as. Image and sandbox make the user."""
+
+    def __call__(self, config: AgentConfig, changed: Callable[[], None], /) -> Program:
+        """One."""
 
 
 class Program(Protocol):

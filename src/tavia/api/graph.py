@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from oslo_config import cfg
@@ -84,7 +85,7 @@ class Graph:
     def add_listener(self, body: dict[str, Any]) -> Listener:
         """One listener. A default pool defined inside it comes with it."""
         its_pool = body.get("default_pool")
-        listener = self._add(rules.listener(self._new(Listener, body), self.vips))
+        listener = self.add(Listener, body, partial(rules.listener, vips=self.vips))
         if its_pool is not None:
             if listener.default_pool_id is not None:
                 raise validation_failure("Only one of default_pool_id and default_pool can be given.")
@@ -97,7 +98,7 @@ class Graph:
             if name not in body:
                 raise ApiError(400, f"Missing details for the pool {body.get('name', '')}: {name} is mandatory.")
         members, monitor = body.get("members", []), body.get("healthmonitor")
-        pool = self._add(rules.pool(self._new(Pool, body)))
+        pool = self.add(Pool, body, rules.pool)
         if monitor is not None:
             self.add_healthmonitor(pool.id, monitor)
         added = [self.add_member(pool.id, member, has_monitor=monitor is not None) for member in members]
@@ -108,25 +109,25 @@ class Graph:
     def add_member(self, pool_id: str, body: dict[str, Any], *, has_monitor: bool) -> Member:
         """One member of a pool, old or new."""
         status = operating_at_creation(is_member=True, has_monitor=has_monitor)
-        row = self._new(Member, body, pool_id=pool_id, operating_status=status)
-        return self._add(rules.member(row, self.conf.networking.reserved_ips))
+        settled = partial(rules.member, reserved_addresses=self.conf.networking.reserved_ips)
+        return self.add(Member, body, settled, pool_id=pool_id, operating_status=status)
 
     def add_healthmonitor(self, pool_id: str, body: dict[str, Any]) -> HealthMonitor:
         """The monitor of a pool, old or new."""
-        return self._add(rules.healthmonitor(self._new(HealthMonitor, body, pool_id=pool_id)))
+        return self.add(HealthMonitor, body, rules.healthmonitor, pool_id=pool_id)
+
+    def add(self, resource: type[C], body: dict[str, Any], settled: Callable[[C], C] | None = None, **more: Any) -> C:
+        """One row of any resource, as the rules have it; ``more`` are attributes beside the body's."""
+        own = {name: value for name, value in body.items() if name not in _NESTED}
+        owner = {"loadbalancer_id": self.loadbalancer_id, "project_id": self.project_id}
+        row = resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
+        row = settled(row) if settled else row
+        self._rows.setdefault(resource, []).append(row)
+        return row
 
     def insert(self, conn: Connection, generation: int) -> None:
         """Write the rows, to exist from this generation on."""
         intents.add_all(conn, self.rows, generation)
-
-    def _add(self, row: C) -> C:
-        self._rows.setdefault(type(row), []).append(row)
-        return row
-
-    def _new(self, resource: type[Any], body: dict[str, Any], **more: Any) -> Any:
-        own = {name: value for name, value in body.items() if name not in _NESTED}
-        owner = {"loadbalancer_id": self.loadbalancer_id, "project_id": self.project_id}
-        return resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
 
 
 def _twice(values: Iterable[T]) -> T | None:

@@ -117,6 +117,10 @@ OUR_PROVIDERS = frozenset({"amphora", "octavia"})
 class LoadBalancer(Configured):
     """A load balancer: a VIP and what the loop knows of it.
 
+    ``topology``, ``compute_flavor``, ``compute_zone`` and ``image_tag`` are what its amphorae boot with, resolved when
+    it was accepted. None: that is left to compute, or a release accepted it that did not store it, and the worker's
+    configuration counts.
+
     ``generation`` counts accepted changes, ``observed_generation`` is the last one wholly converged,
     ``attempted_generation`` the last one that a worker took as far as it could (it may wait or have failed).
     ``due_at``, ``failing_since`` and ``pending_since`` are seconds since the epoch by the database's clock; the last is
@@ -142,6 +146,9 @@ class LoadBalancer(Configured):
     vip_vnic_type: Annotated[str, MaxLen(64), In("R")] = "normal"
 
     topology: Topology = Topology.SINGLE
+    compute_flavor: Annotated[str | None, MaxLen(255)] = None
+    compute_zone: Annotated[str | None, MaxLen(255)] = None
+    image_tag: Annotated[str | None, MaxLen(255)] = None
     vip_port_ours: bool = True
     security_group_id: Annotated[str | None, MaxLen(255)] = None
     security_hash: Annotated[str | None, MaxLen(64)] = None

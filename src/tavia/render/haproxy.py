@@ -8,7 +8,8 @@ run time HAProxy computes that cookie at ``enable dynamic-cookie backend <name>`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from tavia.amphora.paths import HAPROXY_SOCKET, SERVER_STATE
@@ -41,21 +42,38 @@ _INSERTED = {
 }
 
 
-def render_haproxy(tree: Tree, amphora: Amphora, peer: Amphora | None, settings: RenderSettings) -> str:
-    """The configuration of ``amphora``; ``peer`` is the other half of its pair, None when there is none.
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """What both amphorae of a pair have alike: front ends and back ends, and whether any keeps a stick table."""
 
-    What is administratively down is left out (a member is ``disabled`` instead), as is a pool that no listener
-    uses. A listener without a pool in service answers 503 (HTTP) or closes (TCP).
+    text: str
+    have_tables: bool
+
+
+def render_proxies(tree: Tree, settings: RenderSettings) -> Proxies:
+    """What is administratively down is left out (a member is ``disabled`` instead), as is a pool that no listener uses.
+
+    A listener without a pool in service answers 503 (HTTP) or closes (TCP).
     """
     served = _served(tree)
-    sections = [_global(amphora, settings), _defaults(settings)]
-    if any(pool and _stick_table(listener, pool) for listener, pool in served):
-        sections.append(_peers(amphora, peer))
+    sections = []
     for listener, pool in served:
         sections.append(_frontend(tree.loadbalancer, listener, pool, settings))
         if pool:
             sections.append(_backend(tree, listener, pool, settings))
-    return "\n\n".join("\n    ".join(section) for section in sections) + "\n"
+    return Proxies(_text(sections), any(pool and _stick_table(listener, pool) for listener, pool in served))
+
+
+def render_haproxy(proxies: Proxies, amphora: Amphora, peer: Amphora | None, settings: RenderSettings) -> str:
+    """The configuration of ``amphora``; ``peer`` is the other half of its pair, None when there is none."""
+    sections = [_global(amphora, settings), _defaults(settings)]
+    if proxies.have_tables:
+        sections.append(_peers(amphora, peer))
+    return "\n\n".join(filter(None, (_text(sections), proxies.text))) + "\n"
+
+
+def _text(sections: Iterable[list[str]]) -> str:
+    return "\n\n".join("\n    ".join(section) for section in sections)
 
 
 def unit_of_line(haproxy_cfg: str, line: int) -> str | None:

@@ -58,10 +58,11 @@ def change(conn: Connection, amphora: Amphora, values: Mapping[str, Any], moment
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An amphora, the name of its load balancer, and what its agent said of its version (None: nothing yet)."""
+    """An amphora, name and image tag of its load balancer, and what its agent said of its version (None: nothing)."""
 
     amphora: Amphora
     loadbalancer_name: str | None
+    image_tag: str | None
     agent_version: str | None
 
 
@@ -69,13 +70,13 @@ def listed(conn: Connection) -> list[Listed]:
     """Those that are not deleted, load balancer by load balancer."""
     amphora, health, lb = schema.amphora, schema.amphora_health, schema.load_balancer
     statement = (
-        select(amphora, lb.c.name.label("loadbalancer_name"), health.c.agent_version)
+        select(amphora, lb.c.name.label("loadbalancer_name"), lb.c.image_tag, health.c.agent_version)
         .outerjoin(lb, lb.c.id == amphora.c.loadbalancer_id)
         .outerjoin(health, health.c.amphora_id == amphora.c.id)
         .where(visible(Amphora))
         .order_by(lb.c.name, lb.c.id, amphora.c.created_at, amphora.c.id)
     )
     return [
-        Listed(from_row(Amphora, row), row["loadbalancer_name"], row["agent_version"])
+        Listed(from_row(Amphora, row), row["loadbalancer_name"], row["image_tag"], row["agent_version"])
         for row in conn.execute(statement).mappings()
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, true, update
@@ -105,12 +105,19 @@ def _progress(conn: Connection, running: Operation) -> float:
 
 
 def release(
-    conn: Connection, loadbalancer_id: str, *, providers: Collection[str], asked_by: str, host: str
+    conn: Connection,
+    loadbalancer_id: str,
+    *,
+    providers: Collection[str],
+    boots_with: Mapping[str, str | None],
+    asked_by: str,
+    host: str,
 ) -> Holder | None:
     """Have a load balancer converged again, at once; None, or who works on it already: nothing is changed then.
 
     What a dead worker left is ended for good: a worker that was only frozen can no longer renew its lease. The pauses
-    between tries begin anew. Safe to repeat. Raises SeamError loadbalancer-deleted, other-provider.
+    between tries begin anew, and its amphorae boot with ``boots_with`` from now on, columns of its row. Safe to repeat.
+    Raises SeamError loadbalancer-deleted, other-provider.
     """
     freed = conn.execute(
         update(schema.lease)
@@ -126,7 +133,7 @@ def release(
             _lb.provider.in_(providers),
             _lb.provisioning_status != ProvisioningStatus.DELETED,
         )
-        .values(due_at=now(), failing_since=None)
+        .values(due_at=now(), failing_since=None, **boots_with)
     )
     if not found.rowcount:
         raise _not_ours(conn, loadbalancer_id, providers)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.cloud.protocols import Networking
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import SeamError
 from tavia.model.statuses import AmphoraStatus
-from tavia.model.tree import Tree
-from tavia.render import RenderSettings, VipNetwork, VipSubnet, render_bundle
+from tavia.model.tree import Rows, Tree
+from tavia.render import Proxies, RenderSettings, VipNetwork, VipSubnet, render_bundle, render_proxies
 from tavia.worker.hold_back import held_back
 from tavia.worker.plan import Desired
 from tavia.worker.security import rules_hash, security_rules
@@ -63,13 +64,25 @@ class VipNetworks:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What of a tree's rows with these units held back is the same for all amphorae, at a generation."""
+
+    rows: Rows
+    generation: int
+    held: frozenset[str]
+    served: Rows
+    proxies: Proxies
+
+
 class Rendering:
-    """One convergence's."""
+    """One convergence's: what a tree asks for is rendered once, however often it is planned from."""
 
     def __init__(self, vip_networks: VipNetworks, settings: RenderSettings, *, peers_only: bool) -> None:
         self._vip_networks = vip_networks
         self._settings = settings
         self._peers_only = peers_only
+        self._last: _Rendered | None = None
 
     def of(
         self, tree: Tree, carrying: Sequence[Amphora], held: Collection[str], fence: Fence
@@ -80,17 +93,29 @@ class Rendering:
         """
         if tree.loadbalancer.deleted_generation is not None:
             return NOTHING, {}
-        served = held_back(tree.intended(), held)
-        bundles = {amphora.id: self._bundle(served, amphora, carrying, fence) for amphora in carrying}
+        rendered = self._rendered(tree, frozenset(held))
+        served = replace(tree, rows=rendered.served)
+        bundles = {each.id: self._bundle(served, each, carrying, fence, rendered.proxies) for each in carrying}
         rules = security_rules(tree.intended(), peers_only=self._peers_only)
         hashes = {key: bundle.hash for key, bundle in bundles.items()}
         return Desired(hashes, served.member_subnets(), rules_hash(rules)), bundles
 
-    def _bundle(self, served: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence) -> Bundle:
+    def _rendered(self, tree: Tree, held: frozenset[str]) -> _Rendered:
+        last = self._last
+        if last and last.rows is tree.rows and (last.generation, last.held) == (tree.generation, held):
+            return last
+        served = held_back(tree.intended(), held)
+        proxies = render_proxies(served, self._settings)
+        self._last = _Rendered(tree.rows, tree.generation, held, served.rows, proxies)
+        return self._last
+
+    def _bundle(
+        self, served: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence, proxies: Proxies
+    ) -> Bundle:
         others = (*carrying, *(a for a in served.amphorae if _will_carry(a)))
         peers = [a for a in others if a.role is not amphora.role]
         network = self._vip_networks.of(served.loadbalancer)
-        return render_bundle(served, amphora, peers[0] if peers else None, network, self._settings, fence)
+        return render_bundle(served, amphora, peers[0] if peers else None, network, self._settings, fence, proxies)
 
 
 def _will_carry(amphora: Amphora) -> bool:

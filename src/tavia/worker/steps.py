@@ -126,7 +126,7 @@ class Steps:
                 vrrp_id=1,
                 vrrp_interface="eth1",
                 vrrp_priority=VRRP_PRIORITY[role],
-                compute_flavor=self.options.flavor,
+                compute_flavor=self.options.of(loadbalancer).flavor,
             )
         )
 

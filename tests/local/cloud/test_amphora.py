@@ -24,6 +24,8 @@ from tavia.amphora.agent_config import render_agent_config
 from tavia.amphora.bundle import Fence
 from tavia.amphora.client import AgentClient
 from tavia.amphora.heartbeat import derive_key
+from tavia.cloud.local import cgroups
+from tavia.model.statuses import Role, Topology
 from tavia.pki import Authority, files
 from tavia.render import RenderSettings, VipNetwork, render_bundle
 
@@ -90,11 +92,11 @@ def client_of(machine: Machine, pki: Path, amphora_id: str = AMPHORA_ID) -> Agen
     )
 
 
-def serve(machine: Machine, agent: AgentClient, *rows: Any) -> None:
+def serve(machine: Machine, agent: AgentClient, *rows: Any, **given: Any) -> None:
     """Have it serve a listener whose one member is MEMBER, or these rows."""
     rows = rows or (trees.listener(), trees.pool(), trees.member(address=MEMBER, protocol_port=8080))
-    row = trees.amphora(AMPHORA_ID, vrrp_ip=machine.address(1), vrrp_mac=machine.ports[1].mac_address)
-    tree = trees.tree(*rows, vip_address=VIP)
+    row = trees.amphora(AMPHORA_ID, vrrp_ip=machine.address(1), vrrp_mac=machine.ports[1].mac_address, role=Role.MASTER)
+    tree = trees.tree(*rows, vip_address=VIP, **given)
     fence = Fence(1, next(SERIAL), "worker")
     agent.put_bundle(render_bundle(tree, row, None, NETWORK, RenderSettings(nbthread=1), fence))
 
@@ -156,3 +158,93 @@ def certificate_at_vip() -> bytes:
                 return tls.getpeercert(binary_form=True) or b""
         except (ssl.SSLError, ConnectionError):
             return b""
+
+
+FILES_OF = {
+    "haproxy": {
+        "/run/tavia/haproxy.sock": "rw",
+        "/run/tavia/haproxy.track": "r",
+        "/run/tavia/server-state": "r",
+        "/var/lib/tavia/haproxy.cfg": "r",
+    },
+    "keepalived": {
+        "/run/tavia/haproxy.track": "r",
+        "/run/tavia/keepalived/main.pid": "rw",
+        "/run/tavia/keepalived/vrrp.pid": "rw",
+        "/run/tavia/vrrp.fifo": "rw",
+        "/var/lib/tavia/keepalived.conf": "r",
+    },
+}
+"""All that a program's user may do with the files of an amphora: what is not here is the agent's or another's."""
+DIRECTORIES_OF = {"haproxy": ["/run/tavia"], "keepalived": ["/run/tavia/keepalived"]}
+POWERS_OF = {"haproxy": 1 << 10, "keepalived": 1 << 12 | 1 << 13}
+"""NET_BIND_SERVICE; NET_ADMIN and NET_RAW: capability.h."""
+HOMES = "/etc/octavia /run/tavia /var/lib/tavia"
+
+
+def test_who_breaks_a_program_gets_nothing_of_the_agent_s_or_another_s(real: LocalCloud, tmp_path: Path) -> None:
+    machine = boot(real, tmp_path / "pki")
+    agent = client_of(machine, tmp_path / "pki")
+    eventually(lambda: within(real.instance.fabric, agent.status), "the agent answers")
+    within(real.instance.fabric, lambda: serve(machine, agent, topology=Topology.ACTIVE_STANDBY))
+    eventually(lambda: within(real.instance.fabric, agent.status).vrrp_state == "MASTER", "VRRP has begun")
+    within(real.instance.fabric, lambda: serve(machine, agent, trees.listener(), topology=Topology.ACTIVE_STANDBY))
+    inside = Inside(real, machine)
+    all_files = inside.run(0, f"find {HOMES} ! -type d").split()
+    assert {"/etc/octavia/amphora-agent.conf", "/etc/octavia/certs/server.pem", "/var/lib/tavia/bundle.json"} <= set(
+        all_files
+    )
+    users = {name: {inside.status(pid)["Uid"][0] for pid in inside.pids(name)} for name in FILES_OF}
+    assert [len(uids) for uids in users.values()] == [1, 1] and len(set.union({"0"}, *users.values())) == 3
+    for name, allowed in FILES_OF.items():
+        uid = int(next(iter(users[name])))
+        others = {pid for pid in inside.pids("") if str(uid) not in inside.status(pid)["Uid"]}
+        assert inside.may(uid, all_files) == allowed
+        directories = inside.run(0, f"find {HOMES} -type d").split()
+        assert [path for path, may in inside.may(uid, directories).items() if "w" in may] == DIRECTORIES_OF[name]
+        for pid in inside.pids(name):
+            status = inside.status(pid)
+            assert {int(status[powers][0], 16) for powers in ("CapPrm", "CapEff", "CapAmb")} == {POWERS_OF[name]}
+            assert (status["NoNewPrivs"], status["Groups"]) == (["1"], [])
+            assert not inside.sockets(pid) & inside.sockets(inside.agent), "one of the agent's, that it was passed"
+        for pid in map(inside.as_inside, others):
+            look = f"cat /proc/{pid}/environ; readlink /proc/{pid}/exe; ls /proc/{pid}/fd"
+            assert inside.run(uid, f"kill -0 {pid} && echo signalled; {look}") == "", "access mode checking, ptrace(2)"
+
+
+class Inside:
+    """What runs in a server, and commands in it as any of its users."""
+
+    def __init__(self, cloud: LocalCloud, machine: Machine) -> None:
+        self.cloud = cloud
+        self.machine = machine
+        self.init = cloud.pid(machine)
+        (self.agent,) = map(int, Path(f"/proc/{self.init}/task/{self.init}/children").read_text().split()[:1])
+
+    def run(self, uid: int, command: str) -> str:
+        """Standard output only."""
+        enter = ["nsenter", "-t", str(self.init), "-m", "-p", "-n", "-S", str(uid), "-G", str(uid)]
+        ran = subprocess.run([*enter, "sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False, timeout=30)
+        return ran.stdout
+
+    def may(self, uid: int, paths: list[str]) -> dict[str, str]:
+        """path -> "r", "w" or both, where that user may."""
+        one = 'm=; [ -r "$p" ] && m=r; [ -w "$p" ] && m=${m}w; [ -z "$m" ] || echo "$p $m"'
+        said = self.run(uid, f"for p in {' '.join(paths)}; do {one}; done")
+        return dict(line.split() for line in sorted(said.splitlines()))
+
+    def pids(self, name: str) -> set[int]:
+        """The server's processes of this name, or all, as the host numbers them."""
+        found = cgroups.pids(f"{self.cloud.instance.fabric}/{self.machine.id}")
+        return {pid for pid in found if name in ("", Path(f"/proc/{pid}/comm").read_text().strip())}
+
+    def status(self, pid: int) -> dict[str, list[str]]:
+        lines = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return {key: value.split() for key, _, value in lines}
+
+    def as_inside(self, pid: int) -> int:
+        """As the server numbers it."""
+        return int(self.status(pid)["NSpid"][-1])
+
+    def sockets(self, pid: int) -> set[str]:
+        return {t for each in Path(f"/proc/{pid}/fd").iterdir() if (t := str(each.readlink())).startswith("socket:")}

@@ -40,7 +40,7 @@ def loadbalancer(database: Database, **given: Any) -> str:
 
 def released(database: Database, lb_id: str) -> Holder | None:
     return database.write(
-        lambda conn: release.release(conn, lb_id, providers=OURS, asked_by="ada on ctl-1", host="ctl-1")
+        lambda conn: release.release(conn, lb_id, providers=OURS, boots_with={}, asked_by="ada on ctl-1", host="ctl-1")
     )
 
 

@@ -70,25 +70,20 @@ def test_a_change_accepted_after_the_tree_was_read_stays_pending(make_world: Mak
     lb = world.create()
     world.converge(lb)
     pool = world.tree(lb).of(Pool)[0]
-    late = world.member(pool, 3)
-    put = world.switch.through
-
-    def change_during_push(name: str, effect: Callable[[], object]) -> object:
-        if name == "put-bundle":
-            world.switch.through = put  # type: ignore[method-assign]
-            add(world, late)
-            world.stopping.set()
-        return put(name, effect)
-
-    add(world, world.member(pool, 2))
-    world.switch.through = change_during_push  # type: ignore[method-assign,assignment]
-    world.converge(lb, passes=1)
-    status = {m.protocol_port: m.provisioning_status for m in world.tree(lb).of(Member) if m.id == late.id}
-    assert set(status.values()) == {ProvisioningStatus.PENDING_CREATE}
-    assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.PENDING_UPDATE
-    world.stopping.clear()
+    early, late = world.member(pool, 2), world.member(pool, 3)
+    add(world, early)
+    (free,) = world.due()
+    run = begin(world.controller(), free, "worker")
+    assert run
+    add(world, late)
+    assert run.run(), "it was told that there is more to do"
+    tree = world.tree(lb)
+    status = {member.id: member.provisioning_status for member in tree.of(Member)}
+    assert (status[early.id], status[late.id]) == (ACTIVE, ProvisioningStatus.PENDING_CREATE)
+    assert tree.loadbalancer.provisioning_status is ProvisioningStatus.PENDING_UPDATE
     world.converge(lb)
-    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
+    tree = world.tree(lb)
+    assert {each.provisioning_status for each in (tree.loadbalancer, *tree.rows)} == {ACTIVE}
 
 
 def test_a_child_deleted_before_it_was_ever_applied_is_deleted_like_any_other(make_world: MakeWorld) -> None:

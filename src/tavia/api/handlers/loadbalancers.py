@@ -20,6 +20,7 @@ from tavia.api.rbac import API
 from tavia.api.views import ids as references
 from tavia.api.views import status_tree, view
 from tavia.api.vips import Vip
+from tavia.config.controller_worker import boots_with
 from tavia.model.resources import OUR_PROVIDERS, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import Topology
 from tavia.model.tree import Rows
@@ -77,7 +78,7 @@ class LoadBalancers(Writer):
 
     def _row(self, loadbalancer_id: str, own: Mapping[str, Any], vip: Vip) -> LoadBalancer:
         return LoadBalancer(
-            **(dict(own) | dataclasses.asdict(vip)),
+            **(dict(own) | dataclasses.asdict(vip) | boots_with(self.backend.conf)),
             id=loadbalancer_id,
             topology=Topology(self.backend.conf.controller_worker.loadbalancer_topology),
             changed_generation=1,

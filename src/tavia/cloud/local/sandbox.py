@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import tavia
+from tavia.agent.programs import PROGRAMS
 from tavia.agent.systemd import FIRST_FD
 from tavia.amphora import paths
 from tavia.cloud.local import init, linux
@@ -39,17 +40,22 @@ _PERSISTENT = (CONFIG_DRIVE, Path(paths.STATE_DIR))
 """What is on the server's disk and survives a power off."""
 
 _ETC = (
-    *("alternatives", "group", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
-    *("nsswitch.conf", "passwd", "protocols", "services", "ssl/certs", "ssl/openssl.cnf"),
+    *("alternatives", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
+    *("nsswitch.conf", "protocols", "services", "ssl/certs", "ssl/openssl.cnf"),
 )
 """What of the host's /etc the sandbox sees: no secrets, no configuration of services."""
+
+_FIRST_UID = 60600
+"""Of a range that no distribution gives to anybody (systemd's UIDS-GIDS)."""
+_USERS = {"root": 0, "nobody": 65534} | {each.account.user: _FIRST_UID + n for n, each in enumerate(PROGRAMS)}
+"""Of a sandbox: the agent's own, root, and one for each of its programs."""
 
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 """Linux' admin-guide/devices.txt"""
 
 _CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 18, 23))
 """CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,
-NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_CHROOT, SYS_NICE (capability.h): what HAProxy and keepalived need."""
+NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_CHROOT, SYS_NICE (capability.h): what the agent and its programs need."""
 
 _NAMESPACES = linux.NEWNS | linux.NEWCGROUP | linux.NEWUTS | linux.NEWIPC | linux.NEWPID | linux.NEWNET
 _AGENT_PORT = 9443
@@ -102,6 +108,8 @@ def make_skeleton(state_dir: Path) -> Path:
         _show(path, root)
     for name in _ETC:
         _show(Path("/etc") / name, root)
+    for name, line in {"passwd": "{0}:x:{1}:{1}::/:/usr/sbin/nologin", "group": "{0}:x:{1}:"}.items():
+        (root / "etc" / name).write_text("".join(f"{line.format(user, uid)}\n" for user, uid in _USERS.items()))
     _make_devices(root / "dev")
     linux.mount("none", root, flags=linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID)
     return root
