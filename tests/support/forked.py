@@ -156,7 +156,7 @@ if __name__ == "__main__":
             contextlib.suppress(SystemExit),
         ):
             sys.modules["openstackclient.shell"].main(["loadbalancer", "list", "--help"])
-    sys.argv = _serve()
-    (program,) = entry_points(group="console_scripts", name=sys.argv[0])
-    sys.argv[0] = str(Path(sys.executable).parent / sys.argv[0])
-    sys.exit(program.load()())
+    commands = {command.name: command for command in entry_points(group="console_scripts")}
+    name, *arguments = _serve()
+    sys.argv = [str(Path(sys.executable).parent / name), *arguments]
+    sys.exit(commands[name].load()())
