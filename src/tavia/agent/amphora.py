@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Amphora:
         self.keepalived = Keepalived(base, changed)
         self.bundle: Bundle | None = None
         self.fault: str | None = None
+        self.start_id = _start_id(base / "start_id")
         self.boot_count = _next_boot(base / "boot_count")
 
     def take_over(self) -> None:
@@ -142,6 +144,13 @@ class Amphora:
 
 def _interfaces(bundle: Bundle | None) -> tuple[Interface, ...]:
     return bundle.interfaces if bundle else ()
+
+
+def _start_id(file: Path) -> str:
+    """Names this disk: made when there is none, so that who hears us knows a rebuilt amphora from a replay."""
+    if not disk.read(file):
+        disk.write(file, str(uuid.uuid4()).encode(), durable=True)
+    return file.read_text()
 
 
 def _next_boot(file: Path) -> int:

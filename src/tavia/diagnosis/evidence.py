@@ -11,11 +11,25 @@ Fact = bool | None
 """Yes, no, or unknown (None). Unknown never proves anything."""
 
 
+class Refusal(StrEnum):
+    """Why heartbeats that arrive are not taken, and their amphora counts as silent.
+
+    What they say cannot be; they are not newer than the last one; they name another disk than the last one, and its
+    agent was not heard to say the same; the database does not take them.
+    """
+
+    MALFORMED = "malformed"
+    REPLAYED = "replayed"
+    START = "start"
+    UNRECORDABLE = "unrecordable"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The facts about one amphora; what nobody looked at stays unknown.
 
-    ``heartbeats``: they arrive. ``behind``: it runs an older generation than it should. ``serves``: its HAProxy runs.
+    ``heartbeats``: they arrive. ``refused``: they arrive and are not taken, and why. ``behind``: it
+    runs an older generation than it should. ``serves``: its HAProxy runs.
     ``repaired``: a repair in place was tried for this trouble; ``repairing``: so lately that it may still help.
     ``agent_answers``: on 9443, with our TLS.
     ``tls_fails``: 9443 is open, the handshake is refused; ``certificate_wrong``: because the amphora's certificate has
@@ -27,6 +41,7 @@ class Evidence:
     """
 
     heartbeats: Fact = None
+    refused: Refusal | None = None
     behind: Fact = None
     serves: Fact = None
     repaired: bool = False

@@ -177,6 +177,7 @@ amphora_health = Table(
     Column("peer_seen", Boolean),
     Column("haproxy_up", Boolean, nullable=False),
     Column("agent_version", String(64)),
+    Column("start_id", String(36)),
 )
 
 listener_statistics = Table(
