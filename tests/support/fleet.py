@@ -105,7 +105,7 @@ class Fleet:
         def record(conn: Any) -> None:
             row = {
                 "amphora_id": amphora_id, "last_update": liveness.database_time(conn) - ago, "boot_count": 1,
-                "seq": 1, "generation": 3, "bundle_hash": "h", "vrrp_state": None, "peer_seen": None,
+                "seq": 0, "generation": 3, "bundle_hash": "h", "vrrp_state": None, "peer_seen": None,
                 "haproxy_up": True,
             }  # fmt: skip
             health = schema.amphora_health
@@ -170,11 +170,17 @@ class Fleet:
             raise self.refusing[amphora_id]
         if amphora_id not in self.answering:
             raise Unreachable("agent-timeout", f"nothing at {address}")
-        return AgentStatus(
-            amphora_id=amphora_id, boot_count=1, fence=None, generation=3, hash="h", haproxy_version="2.6.12",
-            keepalived_version="2.2.7", haproxy_up=self.answering[amphora_id], haproxy_restarts=0,
-            keepalived_up=False, vrrp_state=None,
-        )  # fmt: skip
+        return status(amphora_id, haproxy_up=self.answering[amphora_id])
+
+
+def status(amphora_id: str, **given: Any) -> AgentStatus:
+    """What the agent of an amphora that runs generation 3 answers."""
+    defaults: dict[str, Any] = {
+        "boot_count": 1, "fence": None, "generation": 3, "hash": "h", "haproxy_version": "2.6.12",
+        "keepalived_version": "2.2.7", "haproxy_up": True, "haproxy_restarts": 0, "keepalived_up": False,
+        "vrrp_state": None,
+    }  # fmt: skip
+    return AgentStatus(amphora_id=amphora_id, **(defaults | given))
 
 
 def beat(amphora_id: str, seq: int = 1, **given: Any) -> Heartbeat:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import stat
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -47,6 +48,7 @@ class Amphora:
         self.programs = tuple(make(config, changed) for make in PROGRAMS)
         self.bundle: Bundle | None = None
         self.fault: str | None = None
+        self.start_id = _start_id(base / "start_id")
         self.boot_count = _next_boot(base / "boot_count")
 
     async def take_over(self) -> None:
@@ -174,6 +176,13 @@ def _files(bundle: Bundle | None) -> Files:
 
 def _interfaces(bundle: Bundle | None) -> tuple[Interface, ...]:
     return bundle.interfaces if bundle else ()
+
+
+def _start_id(file: Path) -> str:
+    """Names this disk: made when there is none, so that who hears us knows a rebuilt amphora from a replay."""
+    if not disk.read(file):
+        disk.write(file, str(uuid.uuid4()).encode(), durable=True)
+    return file.read_text()
 
 
 def _next_boot(file: Path) -> int:

@@ -46,6 +46,7 @@ class Status:
         status = AgentStatus(
             amphora_id=amphora.amphora_id,
             boot_count=amphora.boot_count,
+            start_id=amphora.start_id,
             fence=bundle.fence if bundle else None,
             generation=bundle.generation if bundle else 0,
             hash=bundle.hash if bundle else None,

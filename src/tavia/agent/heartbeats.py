@@ -56,6 +56,7 @@ class Heartbeats:
             amphora_id=amphora.amphora_id,
             boot_count=amphora.boot_count,
             seq=self._seq,
+            start_id=amphora.start_id,
             generation=bundle.generation if bundle else 0,
             bundle_hash=bundle.hash if bundle else None,
             agent_version=self._version,

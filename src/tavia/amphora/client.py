@@ -1,11 +1,15 @@
 """The controller's client of one amphora's agent. Workers and the health manager's probes use it.
 
 One call is one try: who calls decides whether and when to try again. Connections are kept alive between calls.
+
+An amphora that was broken into answers what it likes, as slowly and as much as it likes: a call has one deadline and
+its answer one size as a whole, and no value of it is taken as it comes.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -24,12 +28,20 @@ from urllib3.exceptions import SSLError as HTTPSError
 from tavia.amphora import protocol
 from tavia.amphora.bundle import Bundle
 from tavia.amphora.protocol import AgentFailed, AgentStatus, Applied, BundleRefused, FenceRefused
+from tavia.deadline import left, within
+from tavia.deadline.http import BoundedTls, HandshakeTimeout, HttpsPool
 from tavia.metrics.calls import agent_call
 from tavia.model.seams import Seam, SeamError
 
 __all__ = ["AgentClient", "AgentFailed", "BundleRefused", "FenceRefused", "TlsRefused", "Unreachable"]
 
 OK = 200
+MOST_ANSWER = 1 << 20
+"""The most bytes that an answer may have: a thousand times what a status has, and room for much that HAProxy says."""
+MOST_WORDS = 16_000
+"""Characters of an agent's message that are passed on: the journal has 64 KiB for them."""
+CODE = re.compile(r"[a-z0-9-]{1,64}")
+"""What a code may be: the journal has 64 characters for it."""
 REFUSAL_SECONDS = 1.0
 """Within this time after the handshake an agent has refused us if it is going to."""
 ERRNO_CODES: dict[type[OSError], str] = {
@@ -62,6 +74,7 @@ class TlsRefused(SeamError):
 class AgentClient:
     """Talks to the agent of ``amphora_id`` at ``address``; timeouts are seconds.
 
+    Connecting, with TLS, takes ``connect_timeout`` at most, a call as a whole both together, however it is answered.
     The certificate that the agent shows must come from ``server_ca`` and name the amphora's id. Raises SeamError
     (control, controller-certificate-unusable) when ours cannot be read. Every method raises Unreachable, TlsRefused or
     AgentFailed; ``put_bundle`` FenceRefused and BundleRefused as well.
@@ -82,10 +95,11 @@ class AgentClient:
         self._context = _context(client_cert, server_ca)
         self._address = (address, port)
         self._connect_timeout = connect_timeout
-        self._pool = urllib3.HTTPSConnectionPool(
+        self._longest = connect_timeout + read_timeout
+        self._pool = HttpsPool(
             address,
             port,
-            timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
+            timeout=urllib3.Timeout(connect=connect_timeout, read=self._longest),
             maxsize=1,
             retries=False,
             ssl_context=self._context,
@@ -117,35 +131,45 @@ class AgentClient:
             return self._ask(method, path, body)
 
     def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        try:
-            answer = self._pool.request(method, path, body=body)
-        except HTTPError as error:
-            raise self._explained(error) from error
-        try:
-            content = json.loads(answer.data)
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
+        with within(self._longest):
+            try:
+                answer = self._pool.request(
+                    method, path, body=body, redirect=False, preload_content=False, decode_content=False
+                )
+                data = answer.read(MOST_ANSWER + 1)
+            except (HTTPError, TimeoutError) as error:
+                raise self._explained(error) from error
+            if len(data) > MOST_ANSWER:
+                answer.close()
+                raise AgentFailed("agent-answer-too-large", f"{self._where} answers more than {MOST_ANSWER} bytes")
+        content = _json_object(data)
+        if content is None:
             raise AgentFailed("agent-answer-malformed", f"{self._where} answers {answer.status} without a JSON object")
         if answer.status != OK:
-            raise protocol.refused(answer.status, content)
+            raise _refused(answer.status, content)
         return content
 
-    def _explained(self, error: HTTPError) -> SeamError:
+    def _explained(self, error: HTTPError | TimeoutError) -> SeamError:
         cause = error.args[-1] if error.args else error
         match error:
+            case HandshakeTimeout() | ReadTimeoutError() | TimeoutError():  # the first is a ConnectTimeoutError too
+                return self._too_slow(error)
             case HTTPSError():
                 return self._tls_refused(cause)
             case NewConnectionError():  # before the next, which it is a kind of
                 return self._unreachable(error.__cause__ or error)
             case ConnectTimeoutError():
                 return Unreachable("agent-timeout", f"{self._where}: no connection in {self._connect_timeout} s")
-            case ReadTimeoutError():
-                return Unreachable("agent-answer-timeout", f"{self._where} took the connection and answers nothing")
             case ProtocolError():
                 return self._closed(cause)
             case _:
                 return Unreachable("agent-connection-failed", f"{self._where}: {error}")
+
+    def _too_slow(self, error: Exception) -> Unreachable:
+        words = f"gave no whole answer in {self._longest} s"
+        if isinstance(error, HandshakeTimeout):
+            words = f"did not finish TLS in {self._connect_timeout} s"
+        return Unreachable("agent-answer-timeout", f"{self._where} took the connection and {words}")
 
     def _unreachable(self, cause: BaseException) -> Unreachable:
         known = (code for kind, code in ERRNO_CODES.items() if isinstance(cause, kind))
@@ -166,10 +190,11 @@ class AgentClient:
         """
         try:
             with (
-                socket.create_connection(self._address, self._connect_timeout) as connection,
+                within(self._connect_timeout + REFUSAL_SECONDS),
+                socket.create_connection(self._address, min(self._connect_timeout, left())) as connection,
                 self._context.wrap_socket(connection) as tls,
+                within(REFUSAL_SECONDS),
             ):
-                tls.settimeout(REFUSAL_SECONDS)
                 tls.recv(1)
         except TimeoutError:
             return self._unreachable(cause)
@@ -185,9 +210,35 @@ def _is_alert(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 
+def _json_object(data: bytes) -> dict[str, Any] | None:
+    """None for what is none, or holds what is no Unicode: that would fail later, where it is written down."""
+    try:
+        content = json.loads(data)
+        json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _refused(status: int, content: dict[str, Any]) -> SeamError:
+    """The refusal in an answer, in words and with a code that can be written down."""
+    code, message = content.get("code"), str(content.get("message", f"HTTP status {status}"))
+    known = isinstance(code, str) and CODE.fullmatch(code)
+    said = {**content, "code": code if known else "agent-failed", "message": message[:MOST_WORDS]}
+    try:
+        error = protocol.refused(status, said)
+    except (ValueError, AttributeError):
+        error = None
+    line = getattr(error, "line", None)
+    if error is None or not CODE.fullmatch(error.code) or not (line is None or type(line) is int):
+        return AgentFailed("agent-answer-malformed", f"HTTP status {status} with details that cannot be")
+    return error
+
+
 def _context(client_cert: Path, server_ca: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = BoundedTls
     context.check_hostname = False  # urllib3's assert_hostname compares with the amphora's id, not with the address
     try:
         context.load_verify_locations(server_ca)

@@ -2,7 +2,9 @@
 
 Frame: ``TVH1`` (magic and version), the amphora's uuid (16 bytes), HMAC-SHA256 (32 bytes), zlib(JSON). The HMAC covers
 all the rest and is checked before anything is decompressed. Its key is one amphora's own (:func:`derive_key`), so an
-amphora that was broken into can speak for itself only. Replays are the receiver's to drop, by :attr:`Heartbeat.order`.
+amphora that was broken into can speak for itself only. It signs what it likes, so what is read here can be written into
+any database and understood, or it is no heartbeat: closed sets of words, printable ASCII, bounded numbers. Replays are
+the receiver's to drop, by :attr:`Heartbeat.mark`.
 
 What does not fit into a datagram is split (:func:`split`): 64 KiB hold some 2,500 members. Every part is a heartbeat
 of its own with ``complete`` false: it says nothing of what it does not name.
@@ -12,11 +14,16 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
+
+from tavia.model.mark import Mark
+
+T = TypeVar("T")
 
 MAGIC = b"TVH1"
 DIGEST = "sha256"
@@ -29,6 +36,18 @@ MAX_JSON = 1 << 20
 
 MAX_COUNT = 2**63 - 1
 """What a database's BIGINT holds."""
+MAX_TEXT = 64
+"""Characters of a hash or a version."""
+MAX_ENTRIES = 50_000
+"""Listeners, pools and members of one amphora in all."""
+
+LISTENER_WORDS = frozenset({"OPEN", "FULL"})
+POOL_WORDS = frozenset({"UP", "DOWN"})
+MEMBER_WORDS = frozenset({"UP", "DOWN", "DRAIN", "MAINT", "NOLB", "no check"})
+VRRP_STATES = frozenset({"MASTER", "BACKUP", "FAULT"})
+
+ID = re.compile(r"[0-9A-Za-z_-]{1,36}")
+POOL_KEY = re.compile(rf"{ID.pattern}(:{ID.pattern})?")
 
 
 class HeartbeatError(ValueError):
@@ -37,6 +56,14 @@ class HeartbeatError(ValueError):
 
 class WrongSignature(HeartbeatError):
     """Signed with another key, or changed on its way."""
+
+
+class Malformed(HeartbeatError):
+    """An amphora signed what is no heartbeat."""
+
+    def __init__(self, amphora_id: str, why: Exception) -> None:
+        super().__init__(f"amphora {amphora_id} signed what is not a heartbeat: {why!r:.300}")
+        self.amphora_id = amphora_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +90,7 @@ class ListenerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolReport:
-    """A pool: ``status`` is UP or DOWN; ``members`` are HAProxy's words: UP, DOWN, DRAIN, MAINT, no check."""
+    """A pool: ``status`` is UP or DOWN; ``members`` are HAProxy's words, of :data:`MEMBER_WORDS`."""
 
     status: str
     members: Mapping[str, str] = field(default_factory=dict)
@@ -73,16 +100,19 @@ class PoolReport:
 class Heartbeat:
     """What an amphora says of itself.
 
-    ``boot_count`` is kept on the amphora's disk and grows at each start of the agent, ``seq`` grows with each datagram.
+    ``start_id`` is made by the agent at random on a disk that has none, and tells a new disk from the one before.
+    ``boot_count`` is kept there too and grows at each start of the agent, ``seq`` grows with each datagram.
     ``generation`` is 0 and ``bundle_hash`` None before the first bundle. ``vrrp_state`` is MASTER, BACKUP, FAULT, or
     None without VRRP; ``peer_seen`` is None when nothing is known of the other amphora. ``haproxy_up`` is true when
     HAProxy should not run at all, too. ``haproxy_restarts`` counts its deaths since the agent's start.
-    ``agent_version`` is None from an agent that does not tell it yet. What a newer agent says beside is left alone.
+    ``start_id`` and ``agent_version`` are None from an agent that does not tell them yet. What a newer agent
+    says beside is left alone.
     """
 
     amphora_id: str
     boot_count: int
     seq: int
+    start_id: str | None = None
     generation: int = 0
     bundle_hash: str | None = None
     vrrp_state: str | None = None
@@ -96,8 +126,18 @@ class Heartbeat:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Grows with every datagram of an amphora: one that is not greater than the last accepted is a replay."""
+        """Grows with every datagram that is sent from one disk."""
         return (self.boot_count, self.seq)
+
+    @property
+    def mark(self) -> Mark:
+        """One that does not follow the last accepted is a replay, or of another disk."""
+        return Mark(self.start_id, self.order)
+
+    @property
+    def entries(self) -> int:
+        """Listeners, pools and members that it names."""
+        return len(self.listeners) + len(self.pools) + sum(len(pool.members) for pool in self.pools.values())
 
 
 def derive_key(heartbeat_key: str, amphora_id: str) -> bytes:
@@ -129,7 +169,7 @@ def decode(datagram: bytes, key_for: Callable[[str], bytes]) -> Heartbeat:
     try:
         return _heartbeat(amphora_id, json.loads(_decompressed(body)))
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise HeartbeatError(f"amphora {amphora_id} signed what is not a heartbeat: {error!r}") from error
+        raise Malformed(amphora_id, error) from error
 
 
 def split(heartbeat: Heartbeat) -> tuple[Heartbeat, ...]:
@@ -176,30 +216,46 @@ def _decompressed(body: bytes) -> bytes:
 
 def _heartbeat(amphora_id: str, content: dict[str, Any]) -> Heartbeat:
     """A broken-into amphora signs what it likes, hence no value is taken as it comes."""
-    return Heartbeat(
+    heartbeat = Heartbeat(
         amphora_id=amphora_id,
         boot_count=_count(content["boot_count"]),
         seq=_count(content["seq"]),
+        start_id=_optional(_id, content.get("start_id")),
         generation=_count(content["generation"]),
-        bundle_hash=_text(content["bundle_hash"]),
-        vrrp_state=_text(content["vrrp_state"]),
-        peer_seen=None if content["peer_seen"] is None else bool(content["peer_seen"]),
-        haproxy_up=bool(content["haproxy_up"]),
+        bundle_hash=_optional(_ascii, content["bundle_hash"]),
+        vrrp_state=_optional(_one_of(VRRP_STATES), content["vrrp_state"]),
+        peer_seen=_optional(_flag, content["peer_seen"]),
+        haproxy_up=_flag(content["haproxy_up"]),
         haproxy_restarts=_count(content["haproxy_restarts"]),
-        agent_version=_text(content.get("agent_version")),
-        complete=bool(content["complete"]),
-        listeners={i: _listener(report) for i, report in content["listeners"].items()},
-        pools={i: _pool(report) for i, report in content["pools"].items()},
+        agent_version=_optional(_ascii, content.get("agent_version")),
+        complete=_flag(content["complete"]),
+        listeners={_id(i): _listener(report) for i, report in content["listeners"].items()},
+        pools={_pool_key(i): _pool(report) for i, report in content["pools"].items()},
     )
+    if heartbeat.entries > MAX_ENTRIES:
+        raise ValueError(f"{heartbeat.entries} listeners, pools and members")
+    return heartbeat
 
 
 def _listener(report: dict[str, Any]) -> ListenerReport:
     stats = {each.name: _count(report["stats"][each.name]) for each in fields(ListenerStats)}
-    return ListenerReport(status=str(report["status"]), stats=ListenerStats(**stats))
+    return ListenerReport(status=_one_of(LISTENER_WORDS)(report["status"]), stats=ListenerStats(**stats))
 
 
 def _pool(report: dict[str, Any]) -> PoolReport:
-    return PoolReport(status=str(report["status"]), members={i: str(w) for i, w in report["members"].items()})
+    members = {_id(i): _member_word(word) for i, word in report["members"].items()}
+    return PoolReport(status=_one_of(POOL_WORDS)(report["status"]), members=members)
+
+
+def _member_word(value: Any) -> str:
+    """Without how far a transition is (``UP 1/3``) and why (``MAINT (resolution)``)."""
+    if value in MEMBER_WORDS:
+        return str(value)
+    return _one_of(MEMBER_WORDS)(_ascii(value).partition(" ")[0])
+
+
+def _optional(read: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else read(value)
 
 
 def _count(value: Any) -> int:
@@ -208,5 +264,34 @@ def _count(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError(f"not true or false: {value!r:.40}")
+    return value
+
+
+def _ascii(value: Any) -> str:
+    if type(value) is not str or len(value) > MAX_TEXT or not (value.isascii() and value.isprintable()):
+        raise ValueError(f"not at most {MAX_TEXT} printable characters: {value!r:.40}")
+    return value
+
+
+def _id(value: Any) -> str:
+    if type(value) is not str or not ID.fullmatch(value):
+        raise ValueError(f"not an id: {value!r:.40}")
+    return value
+
+
+def _pool_key(value: Any) -> str:
+    if not POOL_KEY.fullmatch(value):
+        raise ValueError(f"not <pool id>:<listener id>, nor <pool id>: {value!r:.80}")
+    return str(value)
+
+
+def _one_of(words: Collection[str]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"none of {', '.join(sorted(words))}: {value!r:.40}")
+        return str(value)
+
+    return read

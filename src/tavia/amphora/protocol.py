@@ -42,7 +42,8 @@ class Applied:
 class AgentStatus:
     """What an agent holds and runs. ``fault`` is what it could not do by itself since its last start, or None.
 
-    ``agent_version`` is empty for an agent that does not tell it yet.
+    ``agent_version`` is empty and ``start_id`` (see :class:`~tavia.amphora.heartbeat.Heartbeat`) None for an agent that
+    does not tell them yet.
     """
 
     amphora_id: str
@@ -58,6 +59,7 @@ class AgentStatus:
     keepalived_up: bool
     vrrp_state: str | None
     fault: str | None = None
+    start_id: str | None = None
 
 
 class FenceRefused(SeamError):

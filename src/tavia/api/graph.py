@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from tavia.api import rules
 from tavia.api.errors import ApiError, validation_failure
+from tavia.model.attributes import attributes
 from tavia.model.resources import CHILDREN, Configured, HealthMonitor, Listener, Member, Pool
 from tavia.model.statuses import operating_at_creation
 from tavia.store import intents
@@ -25,9 +26,6 @@ from tavia.store.rows import utcnow
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Configured)
-
-_NESTED = frozenset({"default_pool", "members", "healthmonitor", "listener_id"})
-"""What a body may hold beside the object's own attributes."""
 
 
 @dataclass
@@ -118,7 +116,7 @@ class Graph:
 
     def add(self, resource: type[C], body: dict[str, Any], settled: Callable[[C], C] | None = None, **more: Any) -> C:
         """One row of any resource, as the rules have it; ``more`` are attributes beside the body's."""
-        own = {name: value for name, value in body.items() if name not in _NESTED}
+        own = {each.name: body[each.name] for each in attributes(resource) if each.name in body}
         owner = {"loadbalancer_id": self.loadbalancer_id, "project_id": self.project_id}
         row = resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
         row = settled(row) if settled else row

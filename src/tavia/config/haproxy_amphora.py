@@ -31,8 +31,13 @@ OPTIONS = [
         default="/etc/octavia/certs/server_ca.pem",
         help="File with the certificates (PEM) of the authorities whose amphora certificates are trusted.",
     ),
-    cfg.FloatOpt("rest_request_conn_timeout", default=10, min=0, help="Seconds to wait for a connection to an agent."),
-    cfg.FloatOpt("rest_request_read_timeout", default=60, min=0, help="Seconds to wait for an agent's answer."),
+    cfg.FloatOpt("rest_request_conn_timeout", default=10, min=0, help="Seconds for TCP and TLS with an agent."),
+    cfg.FloatOpt(
+        "rest_request_read_timeout",
+        default=60,
+        min=0,
+        help="Seconds for an agent's whole answer, after those for the connection.",
+    ),
     cfg.IntOpt(
         "default_connection_limit",
         default=50000,

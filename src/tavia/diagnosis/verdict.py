@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tavia.diagnosis.evidence import Action, Evidence, Verdict
+from collections.abc import Mapping
+
+from tavia.diagnosis.evidence import Action, Evidence, Refusal, Verdict
 from tavia.model.seams import Seam
 
 SILENT = Verdict(
@@ -37,6 +39,29 @@ HEARTBEATS_LOST = Verdict(
     Action.ALARM,
     "its agent answers but no heartbeats arrive: it is told the controllers' addresses and its key again; check "
     "controller_ip_port_list, heartbeat_key and UDP 5555 towards the controllers",
+)
+START_UNCONFIRMED = Verdict(
+    Seam.AGENT,
+    "start-unconfirmed",
+    Action.ALARM,
+    "its heartbeats name another disk than the last one that was believed, as after a rebuild or an evacuation: its "
+    "start is being confirmed with its agent; where that lasts, its agent names yet another disk, and somebody repeats "
+    "old heartbeats",
+)
+HEARTBEATS_REPLAYED = Verdict(
+    Seam.AGENT,
+    "heartbeats-replayed",
+    Action.ALARM,
+    "its agent answers and its heartbeats arrive, but they are not newer than the last one that was believed: its disk "
+    "is an older one (a snapshot, or a rebuild with an agent that has no start id), replace it with openstack "
+    "loadbalancer amphora failover; or somebody repeats old heartbeats",
+)
+HEARTBEATS_UNREADABLE = Verdict(
+    Seam.AGENT,
+    "heartbeats-unreadable",
+    Action.ALARM,
+    "its agent answers and its heartbeats arrive with a right signature, but what they say cannot be: its agent is of "
+    "a release that this one does not know, or it was broken into; the log of tavia-health-manager has an example",
 )
 AGENT_UNREACHABLE = Verdict(
     Seam.MGMT_NET,
@@ -87,6 +112,14 @@ EVIDENCE_MISSING = Verdict(
     "it is silent, but compute or its agent could not be asked: check this controller's way to both",
 )
 
+_REFUSED: Mapping[Refusal | None, Verdict] = {
+    Refusal.START: START_UNCONFIRMED,
+    Refusal.REPLAYED: HEARTBEATS_REPLAYED,
+    Refusal.MALFORMED: HEARTBEATS_UNREADABLE,
+    Refusal.UNRECORDABLE: HEARTBEATS_UNREADABLE,
+}
+"""Of one whose agent answers and that counts as silent, by why its heartbeats are not taken."""
+
 UNEXPLAINED = frozenset({SILENT.code, EVIDENCE_MISSING.code, TLS_UNCLEAR.code})
 """Codes of silences that no evidence explains. Many of them at once point at the network or at the observer."""
 
@@ -101,6 +134,8 @@ def verdict(evidence: Evidence) -> Verdict | None:
     compute off                                                   boot, server-off: start once, then replace
     compute busy with it                                          boot, server-busy: hold
     agent answers, heartbeats do not arrive                       mgmt-net, heartbeats-lost: alarm, never replace
+    agent answers, heartbeats arrive and are not taken            agent, start-unconfirmed, heartbeats-replayed or
+                                                                  heartbeats-unreadable: alarm, never replace
     heartbeats arrive, agent does not answer                      mgmt-net, agent-unreachable: alarm, never replace
     TLS fails for several amphorae                                control, tls-controller: alarm
     TLS fails for one, heartbeats arrive                          agent, tls-amphora: alarm
@@ -136,7 +171,7 @@ def _of_one_silent(e: Evidence) -> Verdict:
         (e.starting and not e.agent_answers, SERVER_STARTING),
         (e.server_runs is False, SERVER_OFF_AGAIN if e.started else SERVER_OFF),
         (e.agent_answers and e.serves is False, _not_serving(e)),
-        (e.agent_answers, HEARTBEATS_LOST),
+        (e.agent_answers, _REFUSED.get(e.refused, HEARTBEATS_LOST)),
         (e.tls_fails and e.tls_fails_elsewhere, TLS_CONTROLLER),
         (e.tls_fails, CERTIFICATE_WRONG if its_own_fault else TLS_UNCLEAR),
         (not asked, EVIDENCE_MISSING),

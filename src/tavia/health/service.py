@@ -25,6 +25,8 @@ from tavia.health.grace import Grace
 from tavia.health.inbox import Inbox, receive
 from tavia.health.recording import Recorder
 from tavia.health.repairs import Repairs
+from tavia.health.starts import Starts
+from tavia.health.unforeseen import unforeseen
 from tavia.health.watching import Watch
 from tavia.health.witnesses import AskAgent, Witnesses
 from tavia.model.seams import Seam, SeamError
@@ -50,11 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @dataclass
 class HealthManager:
-    """The three loops and what ends them."""
+    """The loops and what ends them."""
 
     sock: socket.socket
     inbox: Inbox
     recorder: Recorder
+    starts: Starts
     watch: Watch
     witnesses: Witnesses
     grace: Grace
@@ -76,8 +79,9 @@ class HealthManager:
         failed = threading.Event()
         loops: dict[str, Callable[[], None]] = {
             "receive": partial(receive, self.sock, self.inbox, self.stopping.is_set),
-            "record": partial(self._every, self.flush_interval, self._record),
-            "watch": partial(self._every, lambda: self.check_interval, self.watch.cycle),
+            "record": partial(self._every, "record", self.flush_interval, self._record),
+            "confirm": partial(self._every, "confirm", self.flush_interval, self.starts.look),
+            "watch": partial(self._every, "watch", lambda: self.check_interval, self.watch.cycle),
         }
 
         def guarded(loop: Callable[[], None]) -> None:
@@ -94,6 +98,7 @@ class HealthManager:
         LOG.info("Listening for heartbeats on %s port %s", *self.sock.getsockname()[:2])
         self.stopping.wait()
         self.witnesses.close()
+        self.starts.close()
         self.sock.close()
         if failed.is_set():
             raise SeamError(Seam.CONTROL, "loop-failed", "a loop of the health manager failed, see above")
@@ -102,8 +107,11 @@ class HealthManager:
         self.recorder.flush()
         self.grace.recorded()
 
-    def _every(self, interval: Callable[[], float], action: Callable[[], None]) -> None:
-        """An outage of the database is no failure of ours: it is said once, and grace begins anew when it ends."""
+    def _every(self, name: str, interval: Callable[[], float], action: Callable[[], None]) -> None:
+        """An outage of the database is no failure of ours: it is said once, and grace begins anew when it ends.
+
+        What nobody foresaw ends no loop either. While nothing can be recorded nobody fails over, see Grace.
+        """
         is_away = False
         while not self.stopping.wait(interval()):
             try:
@@ -113,6 +121,8 @@ class HealthManager:
                 if not is_away:
                     LOG.error("The database cannot be used, no amphora fails over meanwhile: %s", error)
                 is_away = True
+            except Exception as error:
+                unforeseen(name, error)
             else:
                 if is_away:
                     LOG.warning("The database can be used again")
@@ -124,17 +134,20 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
     options = conf.health_manager
     database = open_database(conf.database.connection, conf.database)
     with database.read() as conn:
-        inbox = Inbox(lambda: options.heartbeat_key, liveness.last_orders(conn))
+        inbox = Inbox(lambda: options.heartbeat_key, liveness.last_marks(conn))
     wake = waker(conf)
     cloud = clouds.connect(conf)
     tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
-    witnesses = Witnesses(cloud.compute, _ask_agent(conf), tags, options.failover_threads)
+    ask_agent = _ask_agent(conf)
+    witnesses = Witnesses(cloud.compute, ask_agent, tags, options.failover_threads)
+    repairs = Repairs(database, cloud.compute, wake, conf.host)
     grace = Grace(_grace_seconds(conf), longest_gap=options.heartbeat_timeout / 2)
     return HealthManager(
         sock=_bind(options.bind_ip, options.bind_port, options.sock_rlimit),
         inbox=inbox,
         recorder=Recorder(database, inbox, wake, memory=options.heartbeat_timeout),
-        watch=_watch(conf, database, witnesses, Repairs(database, cloud.compute, wake, conf.host), grace),
+        starts=Starts(database, inbox, ask_agent),
+        watch=_watch(conf, database, witnesses, repairs, grace, inbox),
         witnesses=witnesses,
         grace=grace,
         flush_interval=lambda: min(options.heartbeat_interval / 2, LONGEST_FLUSH_INTERVAL),
@@ -143,7 +156,9 @@ def build(conf: cfg.ConfigOpts) -> HealthManager:
     )
 
 
-def _watch(conf: cfg.ConfigOpts, database: Database, witnesses: Witnesses, repairs: Repairs, grace: Grace) -> Watch:
+def _watch(
+    conf: cfg.ConfigOpts, database: Database, witnesses: Witnesses, repairs: Repairs, grace: Grace, inbox: Inbox
+) -> Watch:
     options = conf.health_manager
     return Watch(
         database,
@@ -155,6 +170,7 @@ def _watch(conf: cfg.ConfigOpts, database: Database, witnesses: Witnesses, repai
         ),
         timeout=options.heartbeat_timeout,
         patience=_boot_patience(conf),
+        refusal=partial(inbox.refusal, seconds=options.heartbeat_timeout),
     )
 
 

@@ -1,23 +1,32 @@
-"""Gathers the evidence about amphorae in trouble: what compute says, whether the agent answers, what the peer sees."""
+"""Gathers the evidence about amphorae in trouble: what compute says, whether the agent answers, what the peer sees.
+
+Everybody is asked by name, a bounded number in a cycle, side by side and within one time for all: neither a cloud with
+thousands of servers nor an amphora that answers a byte at a time keeps the watch from looking at the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, AgentStatus
 from tavia.cloud.protocols import Compute, Server, ServerStatus
 from tavia.diagnosis.evidence import Evidence, Fact
+from tavia.health.unforeseen import unforeseen
 from tavia.model.seams import SeamError
 
 MOST_ASKED = 100
-"""Agents asked in one cycle. Of the others it stays unknown whether they answer, which proves nothing."""
+"""Suspects asked about in one cycle. The others wait for a later one."""
+COMPUTE_SECONDS, AGENT_SECONDS = 26.0, 10.0
+"""For all answers of compute together, and of the agents. A call of compute ends in 25 by itself, an agent's in 4."""
 
-FEW = 10
-"""Suspects up to whom compute is asked for each by name. The list of a thousand servers takes Nova seconds, and those
-whose replacement is held are suspects in every cycle."""
+T = TypeVar("T")
+
+Heard = tuple[str, str, str]
+"""An amphora that is heard: its id, management address and server."""
 
 AskAgent = Callable[[str, str], AgentStatus]
 """Amphora id and management address to its agent's status; raises as AgentClient does."""
@@ -33,6 +42,13 @@ class Suspect:
     known: Evidence
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Compute's answer about a server: there is none, too."""
+
+    server: Server | None
+
+
 class Witnesses:
     """``tags`` are those of all servers of this deployment; ``threads`` ask side by side."""
 
@@ -46,47 +62,71 @@ class Witnesses:
         """Ask no more; answers under way are not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def gather(self, suspects: Sequence[Suspect], one_heard: tuple[str, str, str] | None) -> dict[str, Evidence]:
-        """The evidence of each suspect, by id.
+    def gather(self, suspects: Sequence[Suspect], heard: Sequence[Heard]) -> dict[str, Evidence]:
+        """The evidence of the suspects that were asked about, by id; the first ones come first.
 
-        ``one_heard`` is a healthy amphora to compare with: its id, management address and server.
+        ``heard`` are healthy amphorae to compare with.
         """
-        servers = self._servers(one_heard[2] if one_heard and len(suspects) <= FEW else None)
-        asked = {s.id for s in suspects[:MOST_ASKED]}
-        gathered = self._executor.map(lambda s: self._about(s, servers, ask_agent=s.id in asked), suspects)
-        evidence = {s.id: e for s, e in zip(suspects, gathered, strict=True)}
-        return self._compared(evidence, one_heard)
+        asked = suspects[:MOST_ASKED]
+        of_heard = [server_id for _, _, server_id in heard]
+        server_ids = list(dict.fromkeys([*of_heard, *(s.compute_id for s in asked if s.compute_id)]))
+        looks = self._side_by_side(self._server, server_ids, COMPUTE_SECONDS)
+        visible = self._visible(looks)
+        known = {
+            s.id: self._server_facts(s, looks.get(s.compute_id or ""), visible)
+            for s in asked
+            if s.compute_id is None or s.compute_id in looks
+        }
+        addresses = {s.id: s.address for s in asked if s.id in known and s.address and not _is_down(known[s.id])}
+        answers = self._side_by_side(
+            lambda i: self._agent_facts(i, addresses[i], known[i]), list(addresses), AGENT_SECONDS
+        )
+        told = {i: e or known[i] for i, e in answers.items()}
+        return self._compared({i: e for i, e in known.items() if i not in addresses} | told, heard)
 
-    def _servers(self, enough: str | None) -> dict[str, Server] | None:
-        """All of ours, or the one whose sight is enough to trust what compute says of others."""
+    def _side_by_side(self, ask: Callable[[str], T], whom: Sequence[str], seconds: float) -> dict[str, T | None]:
+        """What each of those said whom there was time to ask; None for what did not come in time, or failed."""
+        futures = {name: self._executor.submit(ask, name) for name in whom}
+        wait(futures.values(), timeout=seconds)
+        asked = {name: future for name, future in futures.items() if not future.cancel()}
+        return {name: self._outcome(name, future) for name, future in asked.items()}
+
+    def _outcome(self, name: str, future: Future[T]) -> T | None:
+        if not future.done():
+            return None
         try:
-            found = [self._compute.server(enough)] if enough else self._compute.servers(self._tags)
-            return {server.id: server for server in found if server}
+            return future.result()
         except SeamError:
             return None
+        except Exception as error:
+            unforeseen("watch", error, name)
+            return None
 
-    def _about(self, suspect: Suspect, servers: Mapping[str, Server] | None, *, ask_agent: bool) -> Evidence:
-        evidence = self._server_facts(suspect, servers)
-        is_gone = evidence.server_exists is False and evidence.another_server_visible
-        if is_gone or evidence.server_runs is False or not ask_agent or not suspect.address:
-            return evidence  # the agent of a server that does not run would only cost a timeout
-        return self._agent_facts(suspect.id, suspect.address, evidence)
+    def _server(self, server_id: str) -> _Look:
+        return _Look(self._compute.server(server_id))
 
-    def _server_facts(self, suspect: Suspect, servers: Mapping[str, Server] | None) -> Evidence:
-        if suspect.compute_id is None or servers is None:
+    def _visible(self, looks: Mapping[str, _Look | None]) -> frozenset[str] | None:
+        """The servers of ours that compute shows us; where it shows none of those it was asked for, its list is asked.
+
+        That is in a small deployment, where the list is short, or when compute shows us nothing at all.
+        """
+        visible = {server_id for server_id, look in looks.items() if look and look.server}
+        if visible or not any(looks.values()):
+            return frozenset(visible)
+        listed = self._side_by_side(lambda _: self._compute.servers(self._tags), ["all"], COMPUTE_SECONDS)["all"]
+        return None if listed is None else frozenset(server.id for server in listed)
+
+    def _server_facts(self, suspect: Suspect, look: _Look | None, visible: frozenset[str] | None) -> Evidence:
+        if look is None:
             return suspect.known
-        another_visible = bool(servers.keys() - {suspect.compute_id})
-        try:
-            # A list may leave a server out (a cell that is down), so who is not in it is asked for by name.
-            server = servers.get(suspect.compute_id) or self._compute.server(suspect.compute_id)
-        except SeamError:
-            return suspect.known
+        server = look.server
         return replace(
             suspect.known,
             server_exists=server is not None,
             server_runs=_RUNS.get(server.status) if server else None,
+            host=server.host if server else None,
             server_busy=server is not None and (server.busy or server.status is ServerStatus.BUILDING),
-            another_server_visible=another_visible,
+            another_server_visible=None if visible is None else bool(visible - {suspect.compute_id}),
         )
 
     def _agent_facts(self, amphora_id: str, address: str, known: Evidence) -> Evidence:
@@ -103,18 +143,26 @@ class Witnesses:
             return known
         return replace(known, agent_answers=True, tls_fails=False, serves=status.haproxy_up)
 
-    def _compared(self, evidence: dict[str, Evidence], one_heard: tuple[str, str, str] | None) -> dict[str, Evidence]:
-        """Where TLS fails: does it fail with others too, seen from here?"""
+    def _compared(self, evidence: dict[str, Evidence], heard: Sequence[Heard]) -> dict[str, Evidence]:
+        """Where TLS fails: does it fail with others too, seen from here? One that is heard may lie, hardly all."""
         refusing = [i for i, e in evidence.items() if e.tls_fails]
         if not refusing:
             return evidence
-        others: Iterable[Evidence] = evidence.values()
-        if one_heard is not None:
-            others = [*others, self._agent_facts(*one_heard[:2], Evidence())]
-        failing = sum(e.tls_fails is True for e in others)
-        answering = any(e.agent_answers for e in others)
-        elsewhere: Fact = True if failing > 1 else False if answering else None
+        addresses = {amphora_id: address for amphora_id, address, _ in heard}
+        answers = self._side_by_side(
+            lambda i: self._agent_facts(i, addresses[i], Evidence()), list(addresses), AGENT_SECONDS
+        )
+        healthy = [e for e in answers.values() if e]
+        fails_with_all = bool(healthy) and all(e.tls_fails for e in healthy)
+        answering = any(e.agent_answers for e in (*evidence.values(), *healthy))
+        elsewhere: Fact = True if len(refusing) > 1 or fails_with_all else False if answering else None
         return evidence | {i: replace(evidence[i], tls_fails_elsewhere=elsewhere) for i in refusing}
+
+
+def _is_down(evidence: Evidence) -> bool:
+    """Its agent would only cost a timeout."""
+    is_gone = evidence.server_exists is False and evidence.another_server_visible
+    return bool(is_gone) or evidence.server_runs is False
 
 
 _RUNS: Mapping[ServerStatus, Fact] = {ServerStatus.ACTIVE: True, ServerStatus.OFF: False}

@@ -8,11 +8,20 @@ RECEIVED = Counter("tavia_heartbeats_received", "Datagrams that came.")
 ACCEPTED = Counter("tavia_heartbeats_accepted", "Heartbeats that are newer than the last of their amphora.")
 DROPPED = Counter(
     "tavia_heartbeats_dropped",
-    "Datagrams dropped: malformed, signature (wrong), replayed, full (too many amphorae), unknown (no such amphora).",
+    "Datagrams dropped: malformed, signature (wrong), replayed, start (of a disk that its agent has not confirmed), "
+    "unrecordable (the database refuses it), unknown (no such amphora).",
     ["reason"],
 )
-for _reason in ("malformed", "signature", "replayed", "full", "unknown"):
+for _reason in ("malformed", "signature", "replayed", "start", "unrecordable", "unknown"):
     DROPPED.labels(_reason)
+
+UNFORESEEN = Counter(
+    "tavia_health_unforeseen",
+    "Exceptions that nobody foresaw, by loop; each went on with what it did not concern.",
+    ["where"],
+)
+for _where in ("receive", "record", "confirm", "watch", "repair"):
+    UNFORESEEN.labels(_where)
 
 FLUSHES = Histogram(
     "tavia_heartbeat_flush_seconds",

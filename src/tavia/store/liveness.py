@@ -5,12 +5,14 @@ Times are seconds since the epoch by the database's clock.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, case, false, func, not_, or_, select, update
 
+from tavia.model.mark import Mark
 from tavia.model.resources import Configured
 from tavia.model.seams import Fault
 from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus, Topology
@@ -29,11 +31,12 @@ AUTOMATIC_FAILOVER = "automatic-failover"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the database knows of an amphora that sent a heartbeat."""
+    """What the database knows of an amphora that sent a heartbeat; ``last`` is the last one recorded."""
 
     status: AmphoraStatus
     loadbalancer_id: str | None
     observed_generation: int
+    last: Mark | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class Troubled:
     heard: bool
     silent_for: float
     haproxy_up: bool
+    zone: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,29 @@ class Sibling:
     peer_seen: bool | None
 
 
-def last_orders(conn: Connection) -> dict[str, tuple[int, int]]:
-    """The last heartbeat recorded of each amphora, as ``(boot_count, seq)``."""
-    rows = conn.execute(select(_health.amphora_id, _health.boot_count, _health.seq))
-    return {row.amphora_id: (row.boot_count, row.seq) for row in rows}
+_MARK = (_health.start_id, _health.boot_count, _health.seq)
+
+
+def _mark(row: Any) -> Mark:
+    return Mark(row.start_id, (row.boot_count, row.seq))
+
+
+def last_marks(conn: Connection) -> dict[str, Mark]:
+    """Of the last heartbeat recorded of each amphora; who was heard last comes last."""
+    rows = conn.execute(select(_health.amphora_id, *_MARK).order_by(_health.last_update))
+    return {row.amphora_id: _mark(row) for row in rows}
+
+
+def addresses(conn: Connection, amphora_ids: Collection[str]) -> dict[str, str]:
+    """The management addresses of those of these amphorae that carry traffic or boot."""
+    rows = conn.execute(
+        select(_amphora.id, _amphora.lb_network_ip).where(
+            _amphora.id.in_(amphora_ids),
+            _amphora.status.in_((AmphoraStatus.ALLOCATED, AmphoraStatus.BOOTING)),
+            _amphora.lb_network_ip.is_not(None),
+        )
+    )
+    return {row.id: row.lb_network_ip for row in rows}
 
 
 def database_time(conn: Connection) -> float:
@@ -79,8 +102,9 @@ def database_time(conn: Connection) -> float:
 def known(conn: Connection, amphora_ids: Collection[str]) -> dict[str, Known]:
     """Those of these amphorae that have a row, by id."""
     rows = conn.execute(
-        select(_amphora.id, _amphora.status, _amphora.loadbalancer_id, _lb.observed_generation)
+        select(_amphora.id, _amphora.status, _amphora.loadbalancer_id, _lb.observed_generation, *_MARK)
         .outerjoin(schema.load_balancer, _lb.id == _amphora.loadbalancer_id)
+        .outerjoin(schema.amphora_health, _health.amphora_id == _amphora.id)
         .where(_amphora.id.in_(amphora_ids))
     )
     return {
@@ -88,6 +112,7 @@ def known(conn: Connection, amphora_ids: Collection[str]) -> dict[str, Known]:
             status=AmphoraStatus(row.status),
             loadbalancer_id=row.loadbalancer_id,
             observed_generation=row.observed_generation or 0,
+            last=_mark(row) if row.seq is not None else None,
         )
         for row in rows
     }
@@ -111,15 +136,23 @@ def record(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 def set_operating_statuses(
     conn: Connection, resource: type[Configured], statuses: Mapping[str, OperatingStatus]
 ) -> None:
-    """Write operating statuses by id; a deleted load balancer keeps its own."""
+    """Write operating statuses by id; a deleted load balancer keeps its own.
+
+    In an order that is the same for every writer, as in :mod:`tavia.store.upsert`.
+    """
     table = schema.TABLES[resource]
-    for status in set(statuses.values()):
-        ids = [row_id for row_id, its in statuses.items() if its is status]
+    for status in sorted(set(statuses.values())):
+        ids = sorted(row_id for row_id, its in statuses.items() if its is status)
         conn.execute(
             update(table)
             .where(table.c.id.in_(ids), table.c.provisioning_status != ProvisioningStatus.DELETED)
             .values(operating_status=status)
         )
+
+
+def takes_writes(conn: Connection) -> None:
+    """Write what is there already. Raises where the database takes no writes at all."""
+    conn.execute(update(schema.deployment).values(single=schema.deployment.c.single))
 
 
 def amphora_count(conn: Connection) -> int:
@@ -140,6 +173,7 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             _amphora.lb_network_ip,
             _lb.topology,
             _amphora.fault,
+            _amphora.cached_zone,
             _health.last_update,
             silent_for,
             _health.haproxy_up,
@@ -164,6 +198,7 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             heard=row.last_update is not None,
             silent_for=row.silent_for,
             haproxy_up=row.haproxy_up is not False,
+            zone=row.cached_zone,
         )
         for row in rows
     ]
@@ -197,9 +232,9 @@ def siblings(conn: Connection, loadbalancer_ids: Collection[str], timeout: float
     ]
 
 
-def one_heard(conn: Connection, timeout: float, *, but: Collection[str]) -> tuple[str, str, str] | None:
-    """Some allocated amphora that is heard: its id, management address and server."""
-    row = conn.execute(
+def some_heard(conn: Connection, timeout: float, *, but: Collection[str], most: int = 3) -> list[tuple[str, str, str]]:
+    """A few allocated amphorae that are heard, each time others: their ids, management addresses and servers."""
+    heard = (
         select(_amphora.id, _amphora.lb_network_ip, _amphora.compute_id)
         .join(schema.amphora_health, _health.amphora_id == _amphora.id)
         .where(
@@ -209,9 +244,12 @@ def one_heard(conn: Connection, timeout: float, *, but: Collection[str]) -> tupl
             _amphora.id.not_in(but),
             _health.last_update >= now() - timeout,
         )
-        .limit(1)
-    ).first()
-    return (row.id, row.lb_network_ip, row.compute_id) if row else None
+        .order_by(_amphora.id)
+    )
+    somewhere = str(uuid.uuid4())
+    rows = list(conn.execute(heard.where(_amphora.id >= somewhere).limit(most)))
+    rows += conn.execute(heard.where(_amphora.id < somewhere).limit(most - len(rows))) if len(rows) < most else []
+    return [(row.id, row.lb_network_ip, row.compute_id) for row in rows]
 
 
 def automatic_failovers(conn: Connection, loadbalancer_ids: Collection[str], window: float) -> dict[str, int]:

@@ -17,8 +17,11 @@ def upsert(
 ) -> None:
     """Insert ``rows``; for one whose primary key exists, set ``values(the row that was to be inserted)``.
 
-    MariaDB assigns them in their order, and a later one sees what an earlier one has set.
+    MariaDB assigns them in their order, and a later one sees what an earlier one has set. Rows are written in the order
+    of their primary keys: two writers that lock the same rows in different orders wait for each other.
     """
+    keys = [column.name for column in table.primary_key]
+    rows = sorted(rows, key=lambda row: [row[key] for key in keys])
     if conn.dialect.name == "sqlite":
         on_sqlite = sqlite.insert(table)
         statement: Any = on_sqlite.on_conflict_do_update(

@@ -147,7 +147,7 @@ def test_haproxy_and_keepalived_know_all_that_the_wire_has_of_programs(
         return merged([await make(config, lambda: None).observe({}) for make in (Haproxy, Keepalived)])
 
     known = asyncio.run(observe())
-    own = {"amphora_id", "boot_count", "generation", "agent_version"}
+    own = {"amphora_id", "boot_count", "start_id", "generation", "agent_version"}
     of_status = {each.name for each in fields(AgentStatus)} - own - {"fence", "hash", "fault"}
     of_heartbeat = {each.name for each in fields(Heartbeat)} - own - {"seq", "bundle_hash", "complete"}
     assert set(known) == (of_status | of_heartbeat) - {"listeners", "pools"}

@@ -35,18 +35,25 @@ KEY = derive_key(SECRET, AMPHORA)
 counts = st.integers(0, 2**63 - 1)
 ids = st.uuids().map(str)
 stats = st.builds(ListenerStats, tx=counts, rx=counts, conns=counts, totconns=counts, ereq=counts)
-listeners = st.dictionaries(ids, st.builds(ListenerReport, status=st.sampled_from(["OPEN", "FULL"]), stats=stats))
+listeners = st.dictionaries(
+    ids, st.builds(ListenerReport, status=st.sampled_from(["OPEN", "FULL"]), stats=stats), max_size=3
+)
 words = st.sampled_from(["UP", "DOWN", "DRAIN", "MAINT", "no check"])
 pools = st.dictionaries(
-    ids, st.builds(PoolReport, status=st.sampled_from(["UP", "DOWN"]), members=st.dictionaries(ids, words))
+    ids,
+    st.builds(PoolReport, status=st.sampled_from(["UP", "DOWN"]), members=st.dictionaries(ids, words, max_size=4)),
+    max_size=3,
 )
+printable = st.text([chr(code) for code in range(0x20, 0x7F)], max_size=64)
 heartbeats = st.builds(
     Heartbeat,
     amphora_id=st.just(AMPHORA),
     boot_count=counts,
     seq=counts,
     generation=counts,
-    bundle_hash=st.none() | st.text(),
+    start_id=st.none() | ids,
+    bundle_hash=st.none() | printable,
+    agent_version=st.none() | printable,
     vrrp_state=st.sampled_from([None, "MASTER", "BACKUP", "FAULT"]),
     peer_seen=st.sampled_from([None, True, False]),
     haproxy_up=st.booleans(),

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from counted import growth
 from fleet import Fleet, beat, counted_statements, open_listener, up
+from fleet import status as fleet_status
 from sqlalchemy import select
 
 from tavia.amphora.heartbeat import Heartbeat, derive_key, encode
+from tavia.amphora.protocol import AgentStatus
+from tavia.diagnosis.evidence import Refusal
+from tavia.health import recording
 from tavia.health.inbox import Inbox
+from tavia.health.operating import corrections
 from tavia.health.recording import Recorder
+from tavia.health.starts import Starts
+from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Topology
 from tavia.store import schema
 from tavia.store.liveness import database_time
@@ -53,6 +63,13 @@ def fleet(tmp_path: Path) -> Fleet:
 @pytest.fixture
 def station(fleet: Fleet) -> Station:
     return Station(fleet)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def rows(fleet: Fleet, table: Any) -> list[dict[str, Any]]:
@@ -221,3 +238,140 @@ def test_while_the_database_is_away_the_newest_heartbeat_of_each_waits_and_is_re
     elsewhere.rename(path)
     station.recorder.flush()
     assert rows(fleet, schema.amphora_health)[0]["seq"] == 2
+
+
+def test_after_a_start_the_statuses_of_400_load_balancers_take_few_statements(fleet: Fleet, station: Station) -> None:
+    amphorae = [fleet.add()[0] for _ in range(400)]
+    for amphora_id in amphorae:
+        station.say(amphora_id, "DOWN")
+    with counted_statements(fleet.database) as statements:
+        station.recorder.flush()
+    assert len(statements) < 50
+    assert {row["operating_status"] for row in rows(fleet, schema.member)} == {"ERROR"}
+
+
+def test_where_news_is_of_very_many_the_next_flush_goes_on_with_them(
+    fleet: Fleet, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MOST_TOLD", 2)
+    for amphora_id in [fleet.add()[0] for _ in range(5)]:
+        station.say(amphora_id, "DOWN")
+    told = []
+    for _ in range(3):
+        station.recorder.flush()
+        told.append(sum(row["operating_status"] == "ERROR" for row in rows(fleet, schema.member)))
+    assert told == [2, 4, 5]
+
+
+def test_a_load_balancer_that_nobody_can_judge_keeps_no_other_from_being_told(
+    fleet: Fleet, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (bad,), (good,) = fleet.add(), fleet.add()
+    spoilt = fleet.row(bad).loadbalancer_id
+
+    def fail_for_one(tree: Any, heartbeats: Any) -> Any:
+        if tree.loadbalancer.id == spoilt:
+            raise LookupError("nobody foresaw it")
+        return corrections(tree, heartbeats)
+
+    monkeypatch.setattr(recording, "corrections", fail_for_one)
+    with growth("tavia_health_unforeseen_total", where="record") as counted:
+        for amphora_id in (bad, good):
+            station.say(amphora_id, "DOWN")
+        station.recorder.flush()
+    assert (operating(fleet, good)["member"], counted.by) == ("ERROR", 1)
+
+
+def test_one_of_another_disk_is_recorded_once_its_agent_has_confirmed_it_and_older_ones_never_again(
+    fleet: Fleet, station: Station
+) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.heard(amphora_id, ago=60, boot_count=7, seq=499, start_id="old")
+    station.hear(beat(amphora_id, seq=500, boot_count=7, start_id="old"))
+    station.recorder.flush()
+    assert rows(fleet, schema.amphora_health)[0]["start_id"] == "old"
+    asked: list[str] = []
+
+    def ask(asked_id: str, address: str) -> AgentStatus:
+        asked.append(asked_id)
+        return fleet_status(asked_id, boot_count=1, start_id="new")
+
+    starts = Starts(fleet.database, station.inbox, ask, clock=fleet.clock)
+    try:
+        station.hear(beat(amphora_id, seq=1, boot_count=1, start_id="new"))
+        station.recorder.flush()
+        assert rows(fleet, schema.amphora_health)[0]["seq"] == 500
+        starts.look()
+        eventually(lambda: not station.inbox.of_other_disks())
+        station.recorder.flush()
+        row = rows(fleet, schema.amphora_health)[0]
+        assert (row["start_id"], row["boot_count"], row["seq"]) == ("new", 1, 1)
+        for seq in (501, 502):  # never delivered before, and later than all of the old disk that were
+            station.hear(beat(amphora_id, seq=seq, boot_count=9, start_id="old"))
+            fleet.clock.now += 100
+            starts.look()
+            eventually(lambda: not station.inbox.of_other_disks())
+            station.recorder.flush()
+        assert rows(fleet, schema.amphora_health)[0]["start_id"] == "new"
+        station.hear(beat(amphora_id, seq=2, boot_count=1, start_id="new"))
+        station.recorder.flush()
+        assert rows(fleet, schema.amphora_health)[0]["seq"] == 2
+    finally:
+        starts.close()
+    assert set(asked) == {amphora_id}
+
+
+def test_a_new_health_manager_that_hears_another_disk_first_believes_it_no_more_than_the_one_before(
+    fleet: Fleet, station: Station
+) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.heard(amphora_id, ago=5, boot_count=7, seq=500, start_id="new")
+    last_update = rows(fleet, schema.amphora_health)[0]["last_update"]
+    station.hear(beat(amphora_id, seq=900, boot_count=9, start_id="old"))
+    station.recorder.flush()
+    assert rows(fleet, schema.amphora_health)[0]["last_update"] == last_update
+    assert station.inbox.refusal(amphora_id, 60) is Refusal.START
+    station.hear(beat(amphora_id, seq=499, boot_count=7, start_id="new"))
+    station.recorder.flush()
+    assert rows(fleet, schema.amphora_health)[0]["last_update"] == last_update
+    assert station.inbox.refusal(amphora_id, 60) is Refusal.REPLAYED
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"start_id": 5},
+        {"start_id": "\ud800"},
+        {"start_id": "x" * 37},
+        {"start_id": "new", "boot_count": -1},
+        {"start_id": "new", "boot_count": True},
+        {"start_id": "new", "boot_count": 2**63},
+        {"start_id": "old"},
+        SeamError(Seam.MGMT_NET, "agent-timeout", "no answer"),
+        ValueError("nobody foresaw it"),
+    ],
+)
+def test_a_start_that_its_agent_does_not_confirm_is_not_believed_and_asked_ever_more_rarely(
+    fleet: Fleet, station: Station, answer: Any
+) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.heard(amphora_id, ago=60, boot_count=7, seq=499, start_id="old")
+    station.hear(beat(amphora_id, seq=500, boot_count=7, start_id="old"))
+    station.recorder.flush()
+    asked: list[float] = []
+
+    def ask(asked_id: str, address: str) -> AgentStatus:
+        asked.append(fleet.clock.now)
+        if isinstance(answer, Exception):
+            raise answer
+        return fleet_status(asked_id, **answer)
+
+    starts = Starts(fleet.database, station.inbox, ask, clock=fleet.clock)
+    for _ in range(300):
+        station.hear(beat(amphora_id, seq=1, boot_count=1, start_id="new"))
+        starts.look()
+        fleet.clock.now += 1.0
+    starts._executor.shutdown()
+    station.recorder.flush()
+    assert rows(fleet, schema.amphora_health)[0]["seq"] == 500
+    assert 5 < len(asked) < 15

@@ -19,11 +19,12 @@ DEADLINE = 20.0
 def manager(cycle: Any) -> HealthManager:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    nothing: Any = SimpleNamespace(flush=lambda: None, close=lambda: None, cycle=cycle)
+    nothing: Any = SimpleNamespace(flush=lambda: None, look=lambda: None, close=lambda: None, cycle=cycle)
     return HealthManager(
         sock=sock,
         inbox=nothing,
         recorder=nothing,
+        starts=nothing,
         watch=nothing,
         witnesses=nothing,
         grace=Grace(0.0, longest_gap=60.0),
@@ -47,8 +48,12 @@ def unknown() -> None:
     raise OutcomeUnknown(OSError("Lost connection"))
 
 
-@pytest.mark.parametrize("trouble", [refused, busy, unknown])
-def test_a_database_that_is_away_ends_no_loop(trouble: Any) -> None:
+def unforeseen() -> None:
+    raise LookupError("nobody foresaw it")
+
+
+@pytest.mark.parametrize("trouble", [refused, busy, unknown, unforeseen])
+def test_a_database_that_is_away_and_what_nobody_foresaw_end_no_loop(trouble: Any) -> None:
     looked = threading.Semaphore(0)
 
     def cycle() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ from hypothesis import strategies as st
 
 from tavia.amphora.client import TlsRefused
 from tavia.cloud.protocols import ServerStatus
-from tavia.diagnosis.guard import LOOP_LIMIT, Limits
+from tavia.diagnosis.evidence import Refusal, Verdict
+from tavia.diagnosis.guard import LOOP_LIMIT, Candidate, Limits, guard
+from tavia.health import watching, witnesses
 from tavia.health.grace import Grace
+from tavia.health.watching import _History
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Topology
-from tavia.store import intents, schema
+from tavia.store import intents, liveness, schema
 
 
 @pytest.fixture
@@ -293,3 +298,153 @@ def test_however_many_fall_silent_at_once_no_more_are_replaced_than_allowed(
         watch.cycle()
     storm = silent >= 3 and silent > 0.2 * (healthy + silent)
     assert len(fleet.marked()) == (0 if storm else min(silent, threads))
+
+
+def test_however_many_old_troubles_there_are_a_new_death_is_judged_in_the_next_cycle(fleet: Fleet) -> None:
+    old = 120
+    lost = [fleet.add()[0] for _ in range(old)]
+    healthy = [fleet.add()[0] for _ in range(5)]
+    fleet.silence(*lost)
+    fleet.answering |= dict.fromkeys(lost, True)
+    watch = fleet.watch()
+    for cycle in range(20):
+        if cycle % 4 == 3:
+            dead = healthy.pop()
+            fleet.silence(dead)
+            watch.cycle()
+            assert dead in fleet.marked()
+        else:
+            watch.cycle()
+        fleet.clock.now += 3
+    assert {fault(fleet, i) for i in lost} == {"heartbeats-lost"}
+    assert len(fleet.journal()) == old + 5  # each of the old ones said it once
+
+
+def test_those_that_wait_for_their_turn_count_as_silent_all_the_same(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnesses, "MOST_ASKED", 2)
+    amphorae = [fleet.add()[0] for _ in range(20)]
+    fleet.silence(*amphorae[:8])
+    watch = fleet.watch()
+    for _ in range(6):
+        watch.cycle()
+        assert fleet.marked() == []
+    assert {fault(fleet, i) for i in amphorae[:8]} == {"many-silent"}
+    for amphora_id in amphorae[1:8]:
+        fleet.heard(amphora_id)
+    watch.cycle()
+    assert fleet.marked() == amphorae[:1]
+
+
+def pushes_in(fleet: Fleet, amphora_id: str, watch: Any, seconds: int) -> list[int]:
+    """The seconds after which its bundle and configuration were to be pushed again, each push being done at once."""
+    found = []
+    for second in range(0, seconds, 10):
+        watch.cycle()
+        if fleet.row(amphora_id).applied_hash is None:
+            found.append(second)
+            fleet.change(amphora_id, applied_hash="h")
+        fleet.clock.now += 10
+    return found
+
+
+def test_addresses_and_key_are_pushed_for_as_long_as_heartbeats_are_lost_ever_more_rarely(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.silence(amphora_id)
+    fleet.answering[amphora_id] = True
+    pushes = pushes_in(fleet, amphora_id, fleet.watch(), 6000)
+    assert pushes == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300, 3900, 4500, 5100, 5700]
+    assert fleet.journal() == [("amphora-alarm", "heartbeats-lost")]
+
+
+def test_while_its_replacement_is_held_what_does_not_serve_is_pushed_again_and_what_is_off_is_started(
+    fleet: Fleet,
+) -> None:
+    (ill,), (off,) = fleet.add(), fleet.add()
+    fleet.answering[ill] = False
+    fleet.heard(ill, haproxy_up=False)
+    fleet.silence(off)
+    server_id = fleet.row(off).compute_id
+    fleet.cloud.power_off(server_id)
+    watch = fleet.watch(Limits(threads=10, share=0.2, threshold=0))
+    starts: list[int] = []
+    pushes: list[int] = []
+    watch._histories[off] = _History(0.0, started=0.0)
+    watch._histories[ill] = _History(0.0, repaired=0.0)
+    for second in range(0, 1000, 10):
+        watch.cycle()
+        if fleet.row(ill).applied_hash is None:
+            pushes.append(second)
+            fleet.change(ill, applied_hash="h")
+        server = fleet.cloud.server(server_id)
+        if server and server.status is ServerStatus.ACTIVE:
+            starts.append(second)
+            fleet.cloud.power_off(server_id)
+        fleet.clock.now += 10
+    assert pushes == starts == [0, 60, 180, 420, 900]
+    assert fleet.marked() == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (Refusal.START, "start-unconfirmed"),
+        (Refusal.REPLAYED, "heartbeats-replayed"),
+        (Refusal.MALFORMED, "heartbeats-unreadable"),
+        (Refusal.UNRECORDABLE, "heartbeats-unreadable"),
+        (None, "heartbeats-lost"),
+    ],
+)
+def test_the_fault_of_one_whose_heartbeats_arrive_and_are_not_taken_says_so(
+    fleet: Fleet, refusal: Refusal | None, code: str
+) -> None:
+    (amphora_id,), _ = fleet.add(), fleet.add()
+    fleet.silence(amphora_id)
+    fleet.answering[amphora_id] = True
+    watch = fleet.watch()
+    watch._refusal = {amphora_id: refusal}.get
+    watch.cycle()
+    assert (fleet.marked(), fault(fleet, amphora_id)) == ([], code)
+    fleet.heard(amphora_id)
+    watch.cycle()
+    assert fault(fleet, amphora_id) is None
+
+
+def test_one_whose_fault_cannot_be_written_keeps_no_other_from_being_replaced(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amphorae = [fleet.add()[0] for _ in range(6)]
+    bad, good, lost = amphorae[:3]
+    fleet.silence(bad, good, lost)
+    fleet.answering |= {bad: True, lost: True}
+    set_fault = liveness.set_fault
+
+    def refuse(conn: Any, amphora_id: str, what: Any) -> None:
+        if amphora_id == bad:
+            raise ValueError("nobody foresaw it")
+        set_fault(conn, amphora_id, what)
+
+    monkeypatch.setattr(liveness, "set_fault", refuse)
+    fleet.watch().cycle()
+    assert fleet.marked() == [good]
+    assert fault(fleet, lost) == "heartbeats-lost"
+
+
+def test_the_guard_is_told_in_which_zone_and_on_which_host_an_amphora_is(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (silent,) = fleet.add(cached_zone="az-1")
+    fleet.add()
+    fleet.silence(silent)
+    server = fleet.cloud.server
+    monkeypatch.setattr(fleet.cloud, "server", lambda i: (found := server(i)) and replace(found, host="compute-7"))
+    told: list[Candidate] = []
+
+    def noted(candidates: Sequence[Candidate], **more: Any) -> Mapping[str, Verdict]:
+        told.extend(candidates)
+        return guard(candidates, **more)
+
+    monkeypatch.setattr(watching, "guard", noted)
+    fleet.watch().cycle()
+    assert [(c.amphora_id, c.zone, c.host) for c in told] == [(silent, "az-1", "compute-7")]

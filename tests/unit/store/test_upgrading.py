@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from mariadb import MariaDb, name_of
 from sqlalchemy import Connection, select, text, update
 
+from tavia.model.mark import Mark
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.store import commits, due, intents, leases, listing, liveness, reading, schema, trees
 from tavia.store.database import Database
@@ -60,7 +61,7 @@ def test_every_row_is_there_and_readable(first_release: str) -> None:
         assert tree.amphorae[0].boot_started_at == 1760000000.25
         assert tree.of(Member)[0].created_at.microsecond == 123456
         assert reading.statistics_sum(conn, "loadbalancer_id", LOADBALANCER)["bytes_in"] == 5000000000
-        assert liveness.last_orders(conn) == {tree.amphorae[0].id: (1, 9)}
+        assert liveness.last_marks(conn) == {tree.amphorae[0].id: Mark(None, (1, 9))}
     database.dispose()
 
 

@@ -12,10 +12,14 @@ from typing import Any
 
 from tavia.cloud.local import wire
 from tavia.cloud.protocols import Network, NotFound, Port, PortSpec, SecurityRule, Server, ServerSpec, Subnet
+from tavia.deadline import left, within
 from tavia.model.seams import Seam, SeamError
 
 _TIMEOUT = 30.0
-"""Seconds for one answer: the longest call, a power off, waits this long at most."""
+"""Seconds for one call as a whole: the longest, a power off, waits this long at most."""
+_MOST_ANSWER = 64 << 20
+"""Bytes of one answer: far more than a list of all that one machine holds."""
+_PART = 1 << 16
 
 
 class LocalClient:
@@ -30,13 +34,18 @@ class LocalClient:
     def _call(self, call: str, /, **arguments: Any) -> Any:
         request = json.dumps({"call": call, "arguments": wire.encode(arguments)}).encode() + b"\n"
         try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_TIMEOUT)
+            with within(_TIMEOUT), socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(left())
                 connection.connect(str(self._path))
+                connection.settimeout(left())
                 connection.sendall(request)
-                line = connection.makefile("rb").readline()
+                line = _line(connection)
+        except TimeoutError as error:
+            raise self._down(f"{call} was not answered in {_TIMEOUT:.0f} s") from error
         except OSError as error:
             raise self._down(str(error)) from error
+        if len(line) > _MOST_ANSWER:
+            raise self._down(f"it answers {call} with more than {_MOST_ANSWER} bytes")
         if not line.endswith(b"\n"):
             raise self._down("it hung up before it answered")
         answer = json.loads(line)
@@ -193,3 +202,15 @@ class LocalClient:
         """None, whatever is asked for: a sandbox boots from this machine's own file system."""
         del tag, owner_id
         return None
+
+
+def _line(connection: socket.socket) -> bytes:
+    """The answer, up to its newline, the end of the connection, or when it is too long."""
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) <= _MOST_ANSWER:
+        connection.settimeout(left())
+        part = connection.recv(_PART)
+        if not part:
+            break
+        line += part
+    return bytes(line)

@@ -6,25 +6,28 @@ nobody is logged in, before the first call.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
+import requests
 from keystoneauth1 import exceptions, loading
 from keystoneauth1.access import AccessInfo
 from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.plugin import BaseAuthPlugin
-from keystoneauth1.session import Session
+from keystoneauth1.session import Session, TCPKeepAliveAdapter
 from openstack.connection import Connection
 from openstack.proxy import Proxy
 from oslo_config import cfg
+from requests.exceptions import ConnectionError as ConnectionBroken
+from requests.exceptions import ReadTimeout
 
+from tavia import deadline
 from tavia.cloud.openstack import failures
 from tavia.config import neutron, service_auth
+from tavia.deadline.http import POOLS
 from tavia.model.seams import Seam, SeamError
 
 LONGEST_CALL = 25.0
@@ -35,24 +38,55 @@ CONNECT = 5.0
 MICROVERSION = "2.67"
 """Of Nova (Stein): tags of servers with their boot, a group's one policy, a volume's type."""
 
-_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+MOST_ANSWER = 128 << 20
+"""The most bytes that an answer may have: a list of 100,000 ports, which Neutron does not cut into pages by itself."""
+PART = 1 << 16
 
 
 def left() -> float:
-    """Seconds that the call under way may still take."""
-    deadline = _deadline.get()
-    return LONGEST_CALL if deadline is None else deadline - time.monotonic()
+    """Seconds that the call under way may still take; 0 where it is over."""
+    try:
+        return min(deadline.left(), LONGEST_CALL)
+    except TimeoutError:
+        return 0.0
+
+
+class _Adapter(TCPKeepAliveAdapter):
+    """Its connections keep the call's deadline, and no more of an answer is read than it may have."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        response = super().send(*args, **kwargs)
+        content = bytearray()
+        try:
+            for part in response.iter_content(PART):
+                content += part
+                if len(content) > MOST_ANSWER:
+                    response.close()
+                    raise requests.RequestException(f"an answer of more than {MOST_ANSWER} bytes")
+        except (ConnectionBroken, TimeoutError) as error:
+            if left() <= 0:
+                raise ReadTimeout(f"the answer did not end in time: {error}") from error
+            raise
+        response._content = bytes(content)
+        return response
 
 
 class _Session(Session):
     """Its requests end with the call that makes them, and what is asked of Nova is not logged: it holds keys."""
 
+    def __init__(self, auth: BaseAuthPlugin, **options: Any) -> None:
+        super().__init__(auth, session=_requests(), **options)
+
     def request(self, url: str, method: str, **kwargs: Any) -> Any:  # type: ignore[override]
         try:
             return self._within_the_call(url, method, kwargs)
-        except exceptions.ConnectFailure:
-            if method == "POST" and kwargs.get("authenticated", True):
-                raise  # it may have been done
+        except (exceptions.ConnectFailure, exceptions.ConnectTimeout):
+            if left() <= 0 or (method == "POST" and kwargs.get("authenticated", True)):
+                raise  # of the second it is not known whether it was done
         # A server may close a connection that it kept, just as it is used again.
         return self._within_the_call(url, method, kwargs)
 
@@ -63,7 +97,15 @@ class _Session(Session):
         longest = min(kwargs.get("timeout") or self.timeout or LONGEST_CALL, remaining)
         of_nova = (kwargs.get("endpoint_filter") or {}).get("service_type") == "compute"
         settings = {"timeout": (min(CONNECT, longest), longest), "log": kwargs.get("log", True) and not of_nova}
-        return super().request(url, method, **{**kwargs, **settings})
+        with deadline.within(longest):
+            return super().request(url, method, **{**kwargs, **settings})
+
+
+def _requests() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter())
+    return session
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +137,18 @@ class Service:
     @contextmanager
     def asked(self) -> Iterator[Any]:
         """Its proxy of openstacksdk, for one call of ours; what fails in it is raised as SeamError."""
-        token = _deadline.set(time.monotonic() + LONGEST_CALL)
         try:
-            with failures.told("keystone", users=self._users):
-                self._session.get_token(self._auth)
-            with failures.told(self._name, users=self._users):
-                proxy = self._proven or getattr(self._connected(), _PROXIES[self._name])
-                yield proxy
-            self._proven = proxy
+            with deadline.within(LONGEST_CALL):
+                with failures.told("keystone", users=self._users):
+                    self._session.get_token(self._auth)
+                with failures.told(self._name, users=self._users):
+                    proxy = self._proven or getattr(self._connected(), _PROXIES[self._name])
+                    yield proxy
+                self._proven = proxy
         except SeamError as error:
             if error.code == failures.SERVICE_MISSING and self._is_in_catalog():
                 raise failures.down(self._name, f"it does not tell its versions: {error.__cause__}") from error
             raise
-        finally:
-            _deadline.reset(token)
 
     def _is_in_catalog(self) -> bool:
         """A service that is down when it is first asked for its versions looks to openstacksdk as if it were not."""

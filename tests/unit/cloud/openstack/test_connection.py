@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from hostile_server import SPOIL_ANSWERS, SPOIL_TLS, Behaviour, hostile, without_end
+from hostile_server import silent as silent_server
 from keystoneauth1 import exceptions
 from keystoneauth1.noauth import NoAuth
 
-from tavia.cloud.openstack import connection
-from tavia.cloud.openstack.connection import _deadline, _Session
+from tavia import deadline, pki
+from tavia.cloud.openstack import connection, failures
+from tavia.cloud.openstack.connection import _Session
+from tavia.model.seams import SeamError
 
 
 class HangsUp:
@@ -69,14 +74,11 @@ def test_a_login_is_sent_again(server: HangsUp) -> None:
 
 
 def test_a_request_ends_with_its_call_whatever_timeout_is_configured(silent: str) -> None:
-    token = _deadline.set(time.monotonic() + 0.5)
     began = time.monotonic()
-    try:
+    with deadline.within(0.5):
         for _ in range(2):
             with pytest.raises(exceptions.ConnectTimeout):
                 _Session(NoAuth(), timeout=60).request(silent, "GET")
-    finally:
-        _deadline.reset(token)
     assert time.monotonic() - began < 2
 
 
@@ -89,3 +91,70 @@ def test_a_shorter_timeout_counts(silent: str) -> None:
 
 def test_a_call_ends_before_its_step_must() -> None:
     assert connection.LONGEST_CALL + connection.CONNECT <= 30
+
+
+@pytest.mark.parametrize("behaviour", [silent_server, *SPOIL_ANSWERS])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_service_that_draws_out_its_answer_ends_with_the_call(behaviour: Behaviour, method: str) -> None:
+    began = time.monotonic()
+    with (
+        hostile(behaviour) as port,
+        deadline.within(0.7),
+        pytest.raises(SeamError, match="nova-down") as raised,
+        failures.told("nova"),
+    ):
+        _Session(NoAuth()).request(f"http://127.0.0.1:{port}/", method)
+    assert time.monotonic() - began < 2
+    assert "time" in raised.value.message
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    directory = tmp_path_factory.mktemp("pki")
+    pki.init(directory)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / pki.CLIENT)
+    return context
+
+
+@pytest.mark.parametrize("behaviour", [*SPOIL_TLS, *SPOIL_ANSWERS])
+def test_so_does_one_with_tls(behaviour: Behaviour, tls: ssl.SSLContext) -> None:
+    began = time.monotonic()
+    with hostile(behaviour, tls) as port, deadline.within(0.7), pytest.raises(exceptions.ConnectTimeout):
+        _Session(NoAuth(), verify=False).request(f"https://127.0.0.1:{port}/", "GET")
+    assert time.monotonic() - began < 2
+
+
+def test_a_handshake_has_the_time_for_connecting_alone(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT", 0.3)
+    began = time.monotonic()
+    with hostile(SPOIL_TLS[1], tls) as port, pytest.raises(exceptions.ConnectTimeout):
+        _Session(NoAuth(), verify=False).request(f"https://127.0.0.1:{port}/", "POST")
+    assert time.monotonic() - began < 2
+
+
+def test_a_call_without_a_deadline_of_ours_has_its_timeout_as_a_whole() -> None:
+    began = time.monotonic()
+    with hostile(SPOIL_ANSWERS[-1]) as port, pytest.raises(exceptions.ConnectTimeout):
+        _Session(NoAuth(), timeout=0.3).request(f"http://127.0.0.1:{port}/", "POST")
+    assert time.monotonic() - began < 2
+
+
+def test_an_answer_without_end_is_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOST_ANSWER", 1 << 20)
+    with (
+        hostile(without_end) as port,
+        pytest.raises(SeamError, match="an answer of more than 1048576 bytes"),
+        failures.told("neutron"),
+    ):
+        _Session(NoAuth()).request(f"http://127.0.0.1:{port}/", "GET")
+
+
+def test_a_name_with_several_addresses_that_are_silent_has_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """192.0.2.0/24 is nobody's; where there is no route to it the call ends even earlier."""
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{n}", 9)) for n in range(1, 6)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    began = time.monotonic()
+    with deadline.within(1.0), pytest.raises(exceptions.ClientException):
+        _Session(NoAuth()).request("http://silent.example/", "GET")
+    assert time.monotonic() - began < 2.5
