@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, or_, select, update
+from sqlalchemy import Connection, case, false, func, not_, or_, select, update
 
 from tavia.model.mark import Mark
-from tavia.model.resources import Configured, Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import CHILDREN, Configured, LoadBalancer
 from tavia.model.seams import Fault
 from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus, Topology
-from tavia.model.tree import Tree
+from tavia.model.tree import Rows, Tree
 from tavia.store import schema
 from tavia.store.clock import now
 from tavia.store.rows import from_row
@@ -152,23 +152,15 @@ def set_operating_statuses(
 
 
 def told_trees(conn: Connection, loadbalancer_ids: Collection[str]) -> list[Tree]:
-    """What heartbeats tell the operating statuses of, of several load balancers: four statements, however many."""
-    found: dict[type[Any], dict[str, list[Any]]] = {}
-    for resource in (LoadBalancer, Listener, Pool, Member):
+    """What heartbeats tell of, of several load balancers: a statement for each resource, however many they are."""
+    found = select(schema.load_balancer).where(_lb.id.in_(loadbalancer_ids))
+    loadbalancers = [from_row(LoadBalancer, row) for row in conn.execute(found).mappings()]
+    rows: dict[str, list[Configured]] = {each.id: [] for each in loadbalancers}
+    for resource in (each for each in CHILDREN if each.is_reported):
         table = schema.TABLES[resource]
-        owner = "id" if resource is LoadBalancer else "loadbalancer_id"
-        found[resource] = {}
-        for row in conn.execute(select(table).where(table.c[owner].in_(loadbalancer_ids))).mappings():
-            found[resource].setdefault(row[table.c[owner]], []).append(from_row(resource, row))
-    return [
-        Tree(
-            loadbalancer=loadbalancer,
-            listeners=tuple(found[Listener].get(loadbalancer_id, ())),
-            pools=tuple(found[Pool].get(loadbalancer_id, ())),
-            members=tuple(found[Member].get(loadbalancer_id, ())),
-        )
-        for loadbalancer_id, (loadbalancer,) in found[LoadBalancer].items()
-    ]
+        for row in conn.execute(select(table).where(table.c.loadbalancer_id.in_(rows))).mappings():
+            rows[row[table.c.loadbalancer_id]].append(from_row(resource, row))
+    return [Tree(loadbalancer=each, rows=Rows(rows[each.id])) for each in loadbalancers]
 
 
 def takes_writes(conn: Connection) -> None:
@@ -306,7 +298,12 @@ def push_again(conn: Connection, amphora_id: str) -> None:
 
 
 def lagging(conn: Connection, timeout: float) -> dict[str, tuple[str | None, str | None]]:
-    """Amphorae that are heard and report another bundle than their row says: id -> (row's hash, reported hash)."""
+    """Amphorae that are heard and report another bundle than their row says: id -> (row's hash, reported hash).
+
+    By neither of its hashes: an older controller's push leaves ``held_hash`` as it was.
+    """
+    reported = _health.bundle_hash
+    is_held = or_(reported == _amphora.applied_hash, func.coalesce(reported == _amphora.held_hash, false()))
     rows = conn.execute(
         select(_amphora.id, _amphora.applied_hash, _health.bundle_hash)
         .join(schema.amphora_health, _health.amphora_id == _amphora.id)
@@ -315,7 +312,7 @@ def lagging(conn: Connection, timeout: float) -> dict[str, tuple[str | None, str
             _amphora.replace_generation.is_(None),
             _amphora.applied_hash.is_not(None),
             _health.last_update >= now() - timeout,
-            or_(_health.bundle_hash.is_(None), _health.bundle_hash != _amphora.applied_hash),
+            or_(reported.is_(None), not_(is_held)),
         )
     )
     return {row.id: (row.applied_hash, row.bundle_hash) for row in rows}

@@ -170,7 +170,7 @@ def test_three_that_write_the_same_rows_each_in_another_order_never_wait_for_eac
     fleet = Fleet(fresh_database(tmp_path, mariadb))
     amphorae = [i for _ in range(15) for i in fleet.add(Topology.ACTIVE_STANDBY)]
     of_member = {f"member-{fleet.row(i).loadbalancer_id[:8]}" for i in amphorae}
-    counters = dict.fromkeys(statistics.COUNTERS, 1)
+    counters = dict.fromkeys(schema.COUNTERS, 1)
     failures: list[Exception] = []
     together = threading.Barrier(3)
 
