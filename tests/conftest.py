@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hypothesis
 import memcached
 import pytest
 import world
 from keystone_server import Keystone
 from mariadb import Galera, MariaDb
 from rabbitmq import RabbitMQ
+
+hypothesis.settings.register_profile("tavia", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("tavia")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ from tavia.model.attributes import attributes
 from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
 
 MANY = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 ODD: st.SearchStrategy[Any] = st.sampled_from(
