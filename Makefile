@@ -7,9 +7,15 @@ CLUSTER := $(VENV)/.installed-cluster
 BIN := $(VENV)/bin
 OCTAVIA := .tavia/octavia-venv/.installed
 export DEBIAN_FRONTEND := noninteractive
+# Where Python is told to keep no compiled files, every process of a test would compile all again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Of pytest: most tests wait most of the time.
+PROCESSES ?= 4
+CHECK_PROCESSES ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-cloud test-image mutants lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
+.PHONY: help up down check test test-cloud test-image mutants lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,9 +27,13 @@ up: $(INSTALLED) ## Install what is missing, start Tavia on this machine, show i
 down: ## Stop Tavia and remove all that it made; what was installed stays
 	@if [ -x $(BIN)/tavia ]; then $(BIN)/tavia down; else echo "Tavia was never installed here: nothing to stop."; fi
 
+check: lint ## What to run after each change, a minute or two: lint, then the tests that start nothing large
+	@echo "==> tests: unit, api"
+	@$(BIN)/pytest -n $(CHECK_PROCESSES) tests/unit tests/api
+
 test: $(CLUSTER) ## Install what is missing, run the tests, but for those on a real OpenStack and of the image
 	@echo "==> tests: real HAProxy, keepalived, TLS, network namespaces, MariaDB, RabbitMQ and Keystone"
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(PROCESSES)
 
 test-cloud: $(CLUSTER) image ## Test on a real OpenStack: of ../shared/cloud, or the one that OS_CLOUD names; ARGS="-m smoke"
 	@echo "==> tests on a real OpenStack"

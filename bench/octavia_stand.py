@@ -19,7 +19,8 @@ import psutil
 from bench.octavia_real import octavia
 from bench.octavia_sides import PATIENCE, Json, Side, cpu_seconds
 from controllers import controllers, tree
-from mariadb import USER, MariaDb, free_port
+from mariadb import USER, MariaDb
+from ports import free_port
 from pymysql.cursors import Cursor
 from rabbitmq import RabbitMQ
 

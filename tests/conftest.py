@@ -1,4 +1,4 @@
-"""Servers that tests in several folders use: one of each for a whole run, started when the first test asks."""
+"""Servers that tests in several folders use: one of each for a process of a run, started when the first test asks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import memcached
 import pytest
+import side_by_side
 import world
 from keystone_server import Keystone
 from mariadb import Galera, MariaDb
@@ -23,6 +24,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="the database below tests that are about something else (those about the database run on both)",
     )
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config) -> side_by_side.SideBySide:
+    return side_by_side.SideBySide(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of the processes of `pytest -n`
+        items.sort(key=lambda item: side_by_side.rank(item.nodeid))
 
 
 @pytest.fixture(scope="session", autouse=True)

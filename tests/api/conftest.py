@@ -19,7 +19,7 @@ from tavia.api.app import Wsgi, create_app
 from tavia.cloud import connect
 from tavia.cloud.protocols import Cloud
 from tavia.model.resources import Configured, LoadBalancer
-from tavia.store import convergence, reading
+from tavia.store import commits, reading, trees
 from tavia.store.database import Database
 from tavia.store.migrate import open_database, upgrade
 
@@ -98,14 +98,14 @@ class Api:
         generation = self.generation(loadbalancer_id)
 
         def commit(conn: Any) -> None:
-            convergence.commit_children(conn, convergence.read_tree(conn, loadbalancer_id), {}, {})
-            convergence.commit_converged(conn, loadbalancer_id, generation)
+            commits.commit_children(conn, trees.read_tree(conn, loadbalancer_id), {}, {})
+            commits.commit_converged(conn, loadbalancer_id, generation)
 
         self.database.write(commit)
 
     def finish_delete(self, loadbalancer_id: str) -> None:
         """What a worker commits after it removed everything."""
-        self.database.write(lambda conn: convergence.commit_deleted(conn, loadbalancer_id))
+        self.database.write(lambda conn: commits.commit_deleted(conn, loadbalancer_id))
 
     def row(self, resource: type[Configured], object_id: str) -> Any:
         with self.database.read() as conn:

@@ -342,7 +342,7 @@ def test_amphorae_are_listed_shown_and_counted(api: Api, stack: Stack) -> None:
     assert "replace_generation" not in json.dumps(shown)
     assert api.refusal("GET", "/v2/octavia/amphorae/gone")[0] == 404
     assert api.refusal("GET", "/v2/octavia/amphorae/one/stats")[0] == 404
-    counters = dict.fromkeys(reading.COUNTERS, 3)
+    counters = dict.fromkeys(schema.COUNTERS, 3)
     ids = {"listener_id": stack.listener, "loadbalancer_id": stack.lb}
     row = counters | ids | {"amphora_id": "one"}
     api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics).values(row)))

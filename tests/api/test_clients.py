@@ -7,8 +7,6 @@ commits are made by hand where a client waits for them.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import openstack
+import openstack_cli
 import pytest
 from openstack.connection import Connection
 from openstack.exceptions import BadRequestException
+from ports import free_port
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import select
 from tests.api.conftest import SUBNET
 
-from tavia.store import convergence, schema
+from tavia.store import commits, schema, trees
 from tavia.store.database import Database
 from tavia.store.migrate import open_database, upgrade
-
-BIN = Path(sys.executable).parent
 
 
 @dataclass
@@ -45,16 +43,7 @@ class Service:
 
     def openstack(self, *words: str, ok: bool = True) -> Any:
         """What the CLI prints, as JSON where it can."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "OS_CLOUD": "tavia"}
-        done = subprocess.run(
-            [BIN / "openstack", "loadbalancer", *words],
-            cwd=self.directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = openstack_cli.run(self.directory / "clouds.yaml", "tavia", "loadbalancer", *words)
         assert (done.returncode == 0) == ok, done.stderr
         return json.loads(done.stdout) if done.stdout.startswith(("[", "{")) else done.stdout + done.stderr
 
@@ -70,10 +59,10 @@ def _converge(conn: SqlConnection) -> None:
     table = schema.load_balancer
     for row in conn.execute(select(table).where(table.c.provisioning_status != "DELETED")).mappings().all():
         if row["deleted_generation"] is not None:
-            convergence.commit_deleted(conn, row["id"])
+            commits.commit_deleted(conn, row["id"])
         else:
-            convergence.commit_children(conn, convergence.read_tree(conn, row["id"]), {}, {})
-            convergence.commit_converged(conn, row["id"], row["generation"])
+            commits.commit_children(conn, trees.read_tree(conn, row["id"]), {}, {})
+            commits.commit_converged(conn, row["id"], row["generation"])
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +70,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("api")
     connection = f"sqlite:///{directory}/tavia.sqlite"
     upgrade(connection)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (directory / "octavia.conf").write_text(
         f"[api_settings]\nauth_strategy = noauth\nbind_port = {port}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from sqlalchemy import insert
 from tests.api.conftest import SUBNET, Api, ApiFactory
 
 from tavia.cloud.noop import NoopCloud
-from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, Subnet
+from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, PortSpec, Subnet
 from tavia.model.resources import LoadBalancer, Member
 from tavia.model.seams import Seam, SeamError
-from tavia.store import schema
+from tavia.store import reading, schema
 from tavia.store.database import OutcomeUnknown
 
 NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
@@ -33,7 +34,7 @@ class OneNetwork(NoopCloud):
 
     def __init__(self) -> None:
         super().__init__()
-        self.owners: list[tuple[str, bool]] = []
+        self.owners: list[tuple[str | None, bool]] = []
         self.quota_is_met = False
 
     SUBNETS = {SUBNET_V6: "2001:db8::/64", SMALL_SUBNET: "10.0.0.0/30", SUBNET: "10.0.1.0/24"}
@@ -63,14 +64,13 @@ class OneNetwork(NoopCloud):
             qos_policy_id=PORTS_POLICY if port_id == LIMITED_PORT else None,
         )
 
-    def create_port(self, **wanted: Any) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         if self.quota_is_met:
             raise SeamError(
                 Seam.BOOT, "port-quota", "Neutron says: Quota exceeded for resources: ['port']", permanent=True
             )
-        self.owners.append((wanted["project_id"], wanted["is_vip"]))
-        fixed_ips = [self._fixed_ip(*each) for each in wanted["fixed_ips"]]
-        return super().create_port(**(wanted | {"fixed_ips": fixed_ips}))
+        self.owners.append((spec.project_id, spec.is_vip))
+        return super().create_port(replace(spec, fixed_ips=[self._fixed_ip(*each) for each in spec.fixed_ips]))
 
     def _fixed_ip(self, subnet_id: str, address: str | None) -> tuple[str, str]:
         subnet = ipaddress.ip_network(self.SUBNETS[subnet_id])
@@ -481,3 +481,15 @@ def test_the_reason_of_an_error_is_shown(api: Api) -> None:
     table = schema.load_balancer
     api.database.write(lambda conn: conn.execute(table.update().values(provisioning_status="ERROR", fault=fault)))
     assert api.get(f"/loadbalancers/{created['id']}")["loadbalancer"]["fault"] == fault
+
+
+def test_what_its_amphorae_boot_with_is_resolved_when_it_is_accepted(api: Api) -> None:
+    api.conf.set_override("amp_flavor_id", "small", group="controller_worker")
+    api.conf.set_override("amp_image_tag", "amphora", group="controller_worker")
+    api.conf.set_override("availability_zone", "az-1", group="nova")
+    made = api.loadbalancer()
+    api.conf.set_override("amp_flavor_id", "large", group="controller_worker")
+    with api.database.read() as conn:
+        row = reading.get(conn, LoadBalancer, made["id"])
+    assert (row.topology, row.compute_flavor, row.compute_zone, row.image_tag) == ("SINGLE", "small", "az-1", "amphora")
+    assert "compute_flavor" not in made

@@ -12,7 +12,7 @@ from falcon.testing import Result
 from tests.api.conftest import SUBNET, Api, ApiFactory
 
 from tavia.cloud.noop import NoopCloud
-from tavia.cloud.protocols import Cloud, Network, NotFound, Port, Subnet
+from tavia.cloud.protocols import Cloud, Network, NotFound, Port, PortSpec, Subnet
 
 HIDDEN = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d44"
 
@@ -34,7 +34,7 @@ class UsersView(NoopCloud):
     def qos_policy_exists(self, policy_id: str) -> bool:
         return False
 
-    def create_port(self, **_: Any) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         raise AssertionError("the port is ours to make")
 
 

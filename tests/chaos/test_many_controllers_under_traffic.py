@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from socket import SOCK_STREAM
 from socketserver import BaseRequestHandler
 
 import churn
 import pytest
 from churn import Client, Wanted
-from controllers import Service, free_port, merged
+from controllers import Service, merged
 from instance import CONTROLLERS, Balancer, Instance, Listening, eventually, running
 from local_cloud import within
 from mariadb import MariaDb
+from ports import free_port
 from rabbitmq import RabbitMQ
 
 from tavia.cli.api_client import ApiClient
@@ -49,7 +49,7 @@ class Stand:
         # The fabric has a loopback of its own: only the socket in the file system leads out of it.
         self.connection = f"{mariadb.migrated_database()}&unix_socket={mariadb.directory / 'mysqld.sock'}"
         self.services: dict[str, list[Service]] = {program: [] for program in HOW_MANY}
-        self.api_ports = [str(free_port(SOCK_STREAM)) for _ in range(HOW_MANY["tavia-api"])]
+        self.api_ports = [str(free_port()) for _ in range(HOW_MANY["tavia-api"])]
         instance.kill(instance.supervisor(), *map(instance.service, CONTROLLERS))
         for program, number in HOW_MANY.items():
             for index in range(number):

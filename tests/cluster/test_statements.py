@@ -22,6 +22,7 @@ from mariadb import MariaDb
 from tavia import config, pki
 from tavia.api.service import application
 from tavia.cli.embedded import render
+from tavia.model.resources import Pool
 from tavia.pki import Authority
 from tavia.store import intents
 from tavia.worker.loop import Loop
@@ -158,7 +159,7 @@ def test_with_agents_a_worker_asks_the_database_no_more(
     made.converge(made.create())
     loadbalancer = made.create()
     assert log.cost_of(lambda: made.converge(loadbalancer)) == Cost(statements=45, commits=9)
-    member = made.member(made.tree(loadbalancer).pools[0], 2)
+    member = made.member(made.tree(loadbalancer).of(Pool)[0], 2)
     made.change(loadbalancer, lambda conn, generation: intents.add(conn, member, generation))
     assert log.cost_of(lambda: made.converge(loadbalancer)) == Cost(statements=21, commits=5)
 

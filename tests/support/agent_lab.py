@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from trees import NETWORK, amphora, pair, tree
 
+from tavia.agent.programs import PROGRAMS
 from tavia.amphora.agent_config import render_agent_config
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient
@@ -48,9 +49,14 @@ SETTINGS = RenderSettings(vrrp_advert_int=0.1, hard_stop_after=10, nbthread=1)
 DAY = timedelta(days=1)
 AGENT = "from tavia.agent.service import main; main()"
 PID_1 = """
-mount -t proc proc /proc && mount -t tmpfs tmpfs /run && mkdir /run/haproxy && echo ready
+set -e
+mount -t proc proc /proc; mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/lib; mkdir /var/lib/tavia; mount --bind "$0/state" /var/lib/tavia
+mount --bind "$0/passwd" /etc/passwd; mount --bind "$0/group" /etc/group
+echo ready
 sleep infinity & wait
 """
+FIRST_UID = 60600
 
 
 def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
@@ -208,6 +214,13 @@ class AgentHost:
         self.disk = lab.directory / amphora_id
         self.disk.mkdir()
         self.base = self.disk / "state"
+        self.base.mkdir()
+        for name, line in {"passwd": "{0}:x:{1}:{1}::/:/bin/false", "group": "{0}:x:{1}:"}.items():
+            known = Path("/etc", name).read_text()
+            users = (each.account.user for each in PROGRAMS)
+            missing = (user for user in users if f"\n{user}:" not in known)
+            added = (line.format(user, FIRST_UID + number) for number, user in enumerate(missing))
+            (self.disk / name).write_text("\n".join([known.rstrip(), *added, ""]))
         self.config = self.disk / "agent.conf"
         (self.disk / "server.pem").write_bytes(lab.server_ca.issue_amphora(amphora_id, DAY).pem)
         self.configure()
@@ -229,7 +242,6 @@ class AgentHost:
             f"agent_server_cert = {self.disk}/server.pem\nagent_server_ca = {self.lab.directory}/client_ca.pem\n"
         )
         text = text.replace("[amphora_agent]\n", f"[amphora_agent]\n{certificates}")
-        text = text.replace("[haproxy_amphora]\n", f"[haproxy_amphora]\nbase_path = {self.base}\n")
         self.config.write_text(text)
         return text
 
@@ -239,7 +251,8 @@ class AgentHost:
         self.lab.ip(self.netns, "link set mgmt0 up", f"addr add 10.30.0.{self.number}/24 dev mgmt0")
         if plugged:
             self.plug()
-        command = ["ip", "netns", "exec", self.netns, "unshare", "-m", "-p", "-f", "--kill-child", "bash", "-c", PID_1]
+        command = ["ip", "netns", "exec", self.netns, "unshare", "-m", "-p", "-f", "--kill-child"]
+        command += ["bash", "-c", PID_1, str(self.disk)]
         self.pid_1 = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert self.pid_1.stdout and self.pid_1.stdout.readline() == b"ready\n"
 

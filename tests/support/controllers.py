@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from instance import eventually
+from ports import free_port
 
 from tavia.api.server import PROCESSES
 from tavia.cli.api_client import ApiClient, Json
@@ -195,7 +196,7 @@ class Controllers:
 
     def add_api(self, settings: Settings | None = None) -> Service:
         """One more ``tavia-api``; returns when it answers. :meth:`url` leads to it."""
-        port = str(free_port(socket.SOCK_STREAM))
+        port = str(free_port())
         service = self._add("tavia-api", {"api_settings": {"bind_port": port}}, settings)
         client = self._client(self.url(service))
         eventually(lambda: self._runs(service) and client.call("GET", "/lbaas/loadbalancers?limit=1"), service.name)
@@ -287,13 +288,6 @@ def tree(name: str, members: int = 2) -> Json:
     }
     listener = {"name": f"{name}-http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
     return {"name": name, "vip_subnet_id": SUBNET, "listeners": [listener]}
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    """A port of loopback on which nobody listens."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((ADDRESS, 0))
-        return int(probe.getsockname()[1])
 
 
 def merged(*all_settings: Settings) -> Settings:

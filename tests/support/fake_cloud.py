@@ -12,6 +12,7 @@ from tavia.cloud.protocols import (
     Network,
     NotFound,
     Port,
+    PortSpec,
     SecurityRule,
     Server,
     ServerSpec,
@@ -53,6 +54,7 @@ class FakeCompute:
         self.found: dict[str, Server] = {}
         self.port_ids: dict[str, Sequence[str]] = {}
         self.boots: list[frozenset[str]] = []
+        self.specs: list[ServerSpec] = []
         self.groups: dict[str, str] = {}
         self.boots_to = ServerStatus.ACTIVE
         self._switch = switch
@@ -69,6 +71,7 @@ class FakeCompute:
         )
         self.port_ids[server_id] = spec.port_ids
         self.boots.append(spec.tags)
+        self.specs.append(spec)
         return server_id
 
     def server(self, server_id: str) -> Server | None:
@@ -144,36 +147,24 @@ class FakeNetworking:
     def ports(self, tags: frozenset[str]) -> list[Port]:
         return [p for p in self.found.values() if tags <= p.tags]
 
-    def create_port(
-        self,
-        *,
-        name: str,
-        network_id: str,
-        fixed_ips: Sequence[tuple[str, str | None]],
-        tags: frozenset[str],
-        device_id: str = "",
-        allowed_addresses: frozenset[str] = frozenset(),
-        security_group_ids: Sequence[str] = (),
-        project_id: str | None = None,
-        is_vip: bool = False,
-    ) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         def create() -> Port:
             self._given += 1
             port = Port(
                 id=str(uuid.uuid4()),
-                name=name,
-                network_id=network_id,
+                name=spec.name,
+                network_id=spec.network_id,
                 mac_address=f"02:00:00:00:00:{self._given:02x}",
                 fixed_ips=tuple(
                     FixedIp(subnet_id=subnet_id, ip_address=wanted or f"198.19.0.{self._given}")
-                    for subnet_id, wanted in fixed_ips
+                    for subnet_id, wanted in spec.fixed_ips
                 ),
-                device_id=device_id,
-                allowed_addresses=allowed_addresses,
-                tags=tags,
+                device_id=spec.device_id,
+                allowed_addresses=spec.allowed_addresses,
+                tags=spec.tags,
             )
             self.found[port.id] = port
-            self.groups_of[port.id] = set(security_group_ids)
+            self.groups_of[port.id] = set(spec.security_group_ids)
             return port
 
         return self._switch.through("create-port", create)
@@ -221,4 +212,4 @@ class FakeNetworking:
 
 class FakeImages:
     def image_id(self, tag: str | None, owner_id: str | None) -> str | None:
-        return None
+        return tag and f"newest-{tag}"

@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -25,6 +24,7 @@ from typing import Any, TypeVar
 
 from instance_driver import Driver, driving
 from local_cloud import within
+from ports import free_port
 from sqlalchemy import text
 
 from tavia.cli import report
@@ -388,18 +388,11 @@ class Instance:
         return "\n".join(f"==> {path.name}\n{path.read_text(errors='replace')[-6000:]}" for path in files)
 
 
-def _free_port() -> int:
-    """One that no other instance, which looks for a port from 9876 on, takes meanwhile."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(state_dir: Path) -> Iterator[Instance]:
     """An instance from nothing; afterwards nothing of it is left."""
     with driving(state_dir) as driver, ExitStack() as cleanup:
-        driver.tavia("up", "--api-port", str(_free_port()))
+        driver.tavia("up", "--api-port", str(free_port()))
         instance = Instance(driver)
         cleanup.callback(instance.close)
         yield instance

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import openstack_cli
+
 from tavia.cli.embedded import Embedded
 from tavia.cloud.local import cgroups, processes
 from tavia.cloud.local.instance import NETNS_DIR
@@ -24,18 +26,10 @@ class Driver:
 
     def tavia(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         command = [str(PROGRAMS / "tavia"), *words, "--state-dir", str(self.embedded.state_dir)]
-        return self._run(command, ok=ok)
+        return _checked(subprocess.run(command, capture_output=True, text=True, timeout=200, check=False), ok)
 
     def openstack(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {"OS_CLIENT_CONFIG_FILE": str(self.embedded.clouds_file), "OS_CLOUD": "tavia"}
-        return self._run([str(PROGRAMS / "openstack"), *words], environment=environment, ok=ok)
-
-    def _run(
-        self, command: list[str], *, ok: bool, environment: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
-        assert not ok or ran.returncode == 0, f"{command}:\n{ran.stdout}{ran.stderr}"
-        return ran
+        return _checked(openstack_cli.run(self.embedded.clouds_file, "tavia", *words), ok)
 
     def pids(self) -> set[int]:
         """Every process of the instance, found by cgroup and by network namespace."""
@@ -50,6 +44,11 @@ class Driver:
         groups = [str(h.root / instance.fabric) for h in cgroups.hierarchies() if (h.root / instance.fabric).exists()]
         files = [str(path) for path in (instance.state_dir, self.embedded.clouds_file) if path.exists()]
         return [*instance.namespaces, *map(str, self.pids()), *groups, *files]
+
+
+def _checked(ran: subprocess.CompletedProcess[str], ok: bool) -> subprocess.CompletedProcess[str]:
+    assert not ok or ran.returncode == 0, f"{ran.args}:\n{ran.stdout}{ran.stderr}"
+    return ran
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import sandbox_shell
 from tavia.cloud.local import cgroups, linux, teardown
 from tavia.cloud.local.client import LocalClient
 from tavia.cloud.local.instance import NETNS_DIR, Instance
-from tavia.cloud.protocols import Port, Server, ServerSpec, ServerStatus
+from tavia.cloud.protocols import Port, PortSpec, Server, ServerSpec, ServerStatus
 from tavia.model.seams import SeamError
 
 DEADLINE = 15.0
@@ -141,11 +141,13 @@ class LocalCloud:
         network_id = self.network_id(network)
         subnet_id = self.client.network(network_id).subnet_ids[0]
         return self.client.create_port(
-            name=f"of {network}",
-            network_id=network_id,
-            fixed_ips=[(subnet_id, address)],
-            tags=frozenset({"test"}),
-            allowed_addresses=allowed,
+            PortSpec(
+                name=f"of {network}",
+                network_id=network_id,
+                fixed_ips=[(subnet_id, address)],
+                tags=frozenset({"test"}),
+                allowed_addresses=allowed,
+            )
         )
 
     def boot(self, *ports: Port, name: str = "amphora-1", files: Mapping[str, bytes] | None = None) -> Machine:

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -26,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from ports import free_port
 from pymysql.cursors import Cursor
 
 from tavia.store.migrate import upgrade
@@ -410,15 +409,6 @@ def conflicts(*servers: MariaDb) -> int:
 def name_of(url: str) -> str:
     """The database that a URL names."""
     return url.rsplit("/", 1)[1].partition("?")[0]
-
-
-def free_port() -> int:
-    """A port that nobody has, outside of the range from which the kernel gives ports to clients."""
-    for port in random.sample(range(10000, 32000), 200):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port")
 
 
 def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:

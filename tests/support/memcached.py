@@ -8,6 +8,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+from ports import free_port
+
 DEADLINE_SECONDS = 10.0
 
 
@@ -15,8 +17,7 @@ DEADLINE_SECONDS = 10.0
 def running() -> Iterator[str]:
     """Its ``host:port`` for ``memcached_servers``. Ends with the block, and with pytest."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         options = ["-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "16", "-u", "root"]
         process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "memcached", *options])
         try:

@@ -11,8 +11,10 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
+
+from ports import free_port
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 """Debian's wrappers around these change the user, and write to the machine's own RabbitMQ's folders."""
@@ -26,7 +28,7 @@ class RabbitMQ:
 
     def __init__(self, directory: Path) -> None:
         self.user, self.password = "octavia", secrets.token_hex(8)
-        self.port, self._epmd_port, self._dist_port = _free_ports(3)
+        self.port, self._epmd_port, self._dist_port = (free_port() for _ in range(3))
         self._directory = directory
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -162,11 +164,3 @@ class RabbitMQ:
             "-kernel inet_dist_use_interface {127,0,0,1}",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the server, so that its pid is the one we know
         }
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 
 import urllib3
-from controllers import ADDRESS, free_port
+from controllers import ADDRESS
+from ports import free_port
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,7 +18,7 @@ Ports = Mapping[str, int]
 
 def metrics_ports() -> Ports:
     """A free port each."""
-    return {service: free_port(socket.SOCK_STREAM) for service in SERVICES}
+    return {service: free_port() for service in SERVICES}
 
 
 def options(ports: Ports) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from tavia.amphora.bundle import Fence
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import AmphoraStatus, Role, Topology
-from tavia.model.tree import Tree
+from tavia.model.tree import Rows, Tree
 from tavia.render import RenderSettings, VipNetwork, render_bundle
 
 NOW = datetime(2026, 1, 2, 3, 4, 5)
@@ -56,13 +56,7 @@ def amphora(own_id: str = "amphora-1", /, **given: Any) -> Amphora:
 
 def tree(*rows: Any, **given: Any) -> Tree:
     """A tree of these rows, in any order; ``given`` are attributes of the load balancer."""
-    return Tree(
-        loadbalancer=loadbalancer(**given),
-        listeners=tuple(r for r in rows if isinstance(r, Listener)),
-        pools=tuple(r for r in rows if isinstance(r, Pool)),
-        members=tuple(r for r in rows if isinstance(r, Member)),
-        healthmonitors=tuple(r for r in rows if isinstance(r, HealthMonitor)),
-    )
+    return Tree(loadbalancer=loadbalancer(**given), rows=Rows(rows))
 
 
 def haproxy_cfg(*rows: Any, settings: RenderSettings | None = None, **given: Any) -> str:

@@ -6,6 +6,7 @@ turn. The real cloud and the real agents have tests of their own, and tests/chao
 
 from __future__ import annotations
 
+import copy
 import shutil
 import threading
 import uuid
@@ -19,20 +20,19 @@ from typing import Any, TypeVar, cast
 
 from fake_cloud import FakeCompute, FakeImages, FakeNetworking, Switch
 from mariadb import MariaDb
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, insert, select, update
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, Unreachable
-from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
+from tavia.amphora.protocol import AgentFailed, Applied, BundleRefused, FenceRefused
 from tavia.bus.events import Event
-from tavia.cloud.protocols import Cloud, ServerSpec, ServerStatus
+from tavia.cloud.protocols import Cloud, PortSpec, ServerSpec, ServerStatus
 from tavia.model.resources import Amphora, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
 from tavia.pki import Authority
 from tavia.render.settings import RenderSettings
-from tavia.store import convergence as store
-from tavia.store import intents, leases, migrate, schema
+from tavia.store import due, intents, leases, migrate, schema, trees
 from tavia.store.database import Database
 from tavia.store.engine import default_options
 from tavia.store.leases import Lease
@@ -100,8 +100,9 @@ class FakeAgent:
     def status(self) -> None:
         self._reach()
 
-    def put_bundle(self, bundle: Bundle) -> None:
+    def put_bundle(self, bundle: Bundle) -> Applied:
         self.world.switch.through("put-bundle", lambda: self._put(bundle))
+        return Applied(action="none", hash="its own" if self.world.has_older_agents else bundle.hash)
 
     def put_config(self, text: str) -> None:
         self._reach()
@@ -147,6 +148,7 @@ class World:
         self.agent_configs: list[tuple[str, str]] = []
         self.cut_off: set[str] = set()
         self.forbidden = ""
+        self.has_older_agents = False
         self.names_lines = True
         self.authority = authority
         self.stopping = threading.Event()
@@ -155,6 +157,39 @@ class World:
         self.build_rate_limit: int | None = None
         self.random_name_length = 0
 
+    def remember(self) -> Callable[[], None]:
+        """What brings all back to how it is now: rows, cloud, agents, the switch. A worker must not be at work."""
+        parts = (self.switch, self.compute, self.networking, self)
+        kept = ("bundles", "pushes", "agent_configs", "announced", "cut_off")
+
+        def state() -> list[dict[str, Any]]:
+            return [{k: v for k, v in vars(part).items() if part is not self or k in kept} for part in parts]
+
+        def copied(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return copy.deepcopy(states, {id(self.switch): self.switch})
+
+        with self.database.read() as conn:
+            tables = schema.metadata.sorted_tables
+            stored = {table: [column for column in table.columns if column.computed is None] for table in tables}
+            rows = {t: [dict(row) for row in conn.execute(select(*stored[t])).mappings()] for t in tables}
+        remembered = copied(state())
+
+        def put_back(conn: Connection) -> None:
+            for table in reversed(tables):
+                conn.execute(table.delete())
+            for table in tables:
+                if rows[table]:
+                    conn.execute(insert(table), rows[table])
+
+        def restore() -> None:
+            self.database.write(put_back)
+            for part, then in zip(parts, copied(remembered), strict=True):
+                for name in () if part is self else list(vars(part)):
+                    delattr(part, name)
+                vars(part).update(then)
+
+        return restore
+
     # what a tenant does
 
     def create(self, member_subnet_id: str | None = None, **values: Any) -> LoadBalancer:
@@ -162,10 +197,12 @@ class World:
         loadbalancer_id = str(uuid.uuid4())
         deployment = self.database.deployment_id()
         vip = self.networking.create_port(
-            name=f"octavia-lb-{loadbalancer_id}",
-            network_id="vip-net",
-            fixed_ips=[("vip-subnet", None)],
-            tags=frozenset({f"tavia-deployment={deployment}", f"tavia-loadbalancer={loadbalancer_id}"}),
+            PortSpec(
+                name=f"octavia-lb-{loadbalancer_id}",
+                network_id="vip-net",
+                fixed_ips=[("vip-subnet", None)],
+                tags=frozenset({f"tavia-deployment={deployment}", f"tavia-loadbalancer={loadbalancer_id}"}),
+            )
         )
         loadbalancer = LoadBalancer(
             id=loadbalancer_id,
@@ -302,7 +339,7 @@ class World:
 
     def due(self) -> list[Lease]:
         with self.database.read() as conn:
-            return store.due(conn, ["amphora"], 10)
+            return due.due(conn, ["amphora"], 10)
 
     def refuse_boots(self, refused: Callable[[int], bool], error: Exception) -> None:
         """Let compute refuse servers, by how many were asked for before."""
@@ -335,7 +372,7 @@ class World:
 
     def tree(self, loadbalancer: LoadBalancer) -> Tree:
         with self.database.read() as conn:
-            return store.read_tree(conn, loadbalancer.id)
+            return trees.read_tree(conn, loadbalancer.id)
 
 
 def take(database: Database, loadbalancer_id: str, owner: str, ttl: float = 30.0) -> Lease | None:

@@ -6,7 +6,7 @@ import json
 import logging
 import ssl
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from falcon.asgi import App, Request, Response
 
 from tavia.agent import disk
 from tavia.agent.amphora import Amphora
+from tavia.agent.program import part_of
 from tavia.amphora.agent_config import AgentConfig, AgentConfigError, parse_agent_config
-from tavia.amphora.bundle import Bundle, BundleError
 from tavia.amphora.protocol import API_VERSION, AgentFailed, AgentStatus, BundleRefused, refusal
 from tavia.model.seams import SeamError
 
@@ -23,15 +23,6 @@ LOG = logging.getLogger(__name__)
 
 MAX_BODY = 32 << 20
 """Bytes of a request; 10,000 members take less than 1 MiB."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Versions:
-    """Of the programs in an amphora; empty for one that is not installed."""
-
-    agent: str
-    haproxy: str
-    keepalived: str
 
 
 class Root:
@@ -45,28 +36,22 @@ class Root:
 class Status:
     """``/status``."""
 
-    def __init__(self, amphora: Amphora, versions: Versions) -> None:
+    def __init__(self, amphora: Amphora, version: str) -> None:
         self._amphora = amphora
-        self._versions = versions
+        self._version = version
 
     async def on_get(self, request: Request, response: Response) -> None:
         """What is held and runs."""
-        amphora = self._amphora
-        bundle, wanted = amphora.bundle, bool(amphora.bundle and "haproxy.cfg" in amphora.bundle.files)
+        amphora, bundle = self._amphora, self._amphora.bundle
         status = AgentStatus(
             amphora_id=amphora.amphora_id,
             boot_count=amphora.boot_count,
             fence=bundle.fence if bundle else None,
             generation=bundle.generation if bundle else 0,
             hash=bundle.hash if bundle else None,
-            haproxy_version=self._versions.haproxy,
-            keepalived_version=self._versions.keepalived,
-            agent_version=self._versions.agent,
-            haproxy_up=not wanted or await amphora.haproxy.answers(),
-            haproxy_restarts=amphora.haproxy.program.restarts,
-            keepalived_up=amphora.keepalived.program.running,
-            vrrp_state=amphora.keepalived.vrrp_state,
+            agent_version=self._version,
             fault=amphora.fault,
+            **part_of(AgentStatus, await amphora.observe()),
         )
         _answer(response, asdict(status))
 
@@ -79,11 +64,7 @@ class Bundles:
 
     async def on_put(self, request: Request, response: Response) -> None:
         """Apply one."""
-        try:
-            bundle = Bundle.from_json(await _body(request))
-        except BundleError as error:
-            raise AgentFailed("bundle-malformed", str(error)) from error
-        _answer(response, asdict(await self._amphora.apply(bundle)))
+        _answer(response, asdict(await self._amphora.apply(await _body(request))))
 
 
 class Certificate:
@@ -133,12 +114,12 @@ class Configuration:
         _answer(response, {})
 
 
-def make_app(amphora: Amphora, versions: Versions, certificate: Certificate, config: Configuration) -> App[Any, Any]:
+def make_app(amphora: Amphora, version: str, certificate: Certificate, config: Configuration) -> App[Any, Any]:
     """The ASGI application."""
     app = App()
     app.add_error_handler(SeamError, _refuse)
     app.add_route("/", Root())
-    app.add_route("/status", Status(amphora, versions))
+    app.add_route("/status", Status(amphora, version))
     app.add_route("/bundle", Bundles(amphora))
     app.add_route("/certificate", certificate)
     app.add_route("/config", config)

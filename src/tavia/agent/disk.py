@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tavia.agent.accounts import Account
+from tavia.amphora import paths
 
-def write(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a file at once, readable by its owner only; ``durable``: it survives a power cut from now on."""
+
+def own_run_dir() -> Path:
+    """For what is gone after a reboot and no program is to see."""
+    return Path(paths.RUN_DIR) / "agent"
+
+
+def write(path: Path, content: bytes, *, durable: bool = False, reader: Account | None = None) -> None:
+    """Replace a file at once, readable by the agent and ``reader``; ``durable``: it survives a power cut from now on.
+
+    Where others may make files, what they put in the way is not written to.
+    """
     fresh = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        if reader:
+            reader.give(fresh, 0o640)
         file.write(content)
         if durable:
             file.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,15 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from tavia.agent import disk
-from tavia.agent.changes import Decision, decide, states_to_keep
+from tavia.agent.accounts import Account
 from tavia.agent.observation import QUESTION, Observation, Totals, observation
-from tavia.agent.processes import MAX_LOG, Program, run
-from tavia.agent.refusals import haproxy_refuses
+from tavia.agent.processes import MAX_LOG, Daemon, run, version_of
+from tavia.agent.program import Facts, Files
+from tavia.agent.refusals import refused
 from tavia.agent.stats_socket import SocketSilent, StatsSocket
+from tavia.agent.transition import Decision, decide, states_to_keep
 from tavia.amphora import paths
-from tavia.amphora.protocol import Action, AgentFailed
+from tavia.amphora.agent_config import AgentConfig
+from tavia.amphora.bundle import ProgramFile
+from tavia.amphora.protocol import Action, AgentFailed, BundleRefused
 
 LOG = logging.getLogger(__name__)
+
+FILE = ProgramFile.HAPROXY
 
 LOAD_SECONDS = 20.0
 """How long HAProxy may take to load a configuration."""
@@ -38,20 +45,27 @@ NO_STATES = b"1\n"
 """An empty server-state file."""
 LOADING_FAILED = "Loading failure!"
 """HAProxy's master says it when a reload fails; the old worker goes on."""
+ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : (.*)$", re.MULTILINE)
+CONCLUSIONS = ("Error(s) found in configuration file", "Fatal errors found in configuration")
+REFUSED_LINE = re.compile(r"\[haproxy\.cfg:(\d+)\]")
 
 
 class Haproxy:
-    """The one HAProxy. ``changed`` is called whenever it went away or came back.
+    """A :class:`~tavia.agent.program.Program`. ``changed`` is called whenever it went away or came back.
 
     Its configuration lies in ``base`` (what it reads when it starts or reloads), a copy of what it has loaded in the
     run directory: after a restart of the agent the two tell what is left to do.
     """
 
-    def __init__(self, command: str, base: Path, changed: Callable[[], None]) -> None:
-        run_dir = Path(paths.RUN_DIR)
-        self._command = command
-        self._config = base / "haproxy.cfg"
-        self._loaded = run_dir / "haproxy.loaded"
+    account = Account("haproxy", ("net_bind_service",))
+    needs_interfaces = False
+
+    def __init__(self, config: AgentConfig, changed: Callable[[], None]) -> None:
+        base = config.base_path
+        self._command = command = config.haproxy_cmd
+        self._version = ""
+        self._config = base / FILE
+        self._loaded = disk.own_run_dir() / "haproxy.loaded"
         self._states = Path(paths.SERVER_STATE)
         self._track_file = Path(paths.TRACK_FILE)
         self._changed = changed
@@ -59,47 +73,50 @@ class Haproxy:
         self._checks: set[asyncio.Task[None]] = set()
         self._leaving: set[str] = set()
         self._totals = Totals(base / "haproxy.totals")
-        self._socket = StatsSocket(paths.HAPROXY_SOCKET)
-        self.program = Program(
-            [command, "-W", "-f", str(self._config)], str(self._config), run_dir, self._died, self._restarted
+        self._socket = StatsSocket(paths.HAPROXY_SOCKET, self.account)
+        self.daemon = Daemon(
+            [command, "-W", "-f", str(self._config)], str(self._config), self.account, self._died, self._restarted
         )
 
-    def adopt(self) -> None:
-        """Take over the HAProxy that an agent before us left running, and let VRRP know how it is."""
-        if self.program.adopt():
+    async def adopt(self) -> None:
+        """Let VRRP know how it is, too."""
+        if self.daemon.adopt():
             self._say(HEALTHY)
         else:
             self._loaded.unlink(missing_ok=True)
             self._totals.begin_anew()
             self._say(DEAD)
+        self._track_file.chmod(0o644)  # for keepalived
+        self._version = await version_of(self._command)
+        # It makes its socket there, beside which it removes nothing: what it finds by the paths of its configuration,
+        # which older agents know, is shared. For all else others have directories of their own.
+        self.account.give(Path(paths.RUN_DIR), 0o1775)
 
-    async def check(self, text: str) -> None:
-        """Raises BundleRefused with HAProxy's own words when it would not take this configuration.
+    async def check(self, files: Files) -> None:
+        """What needs no reload is not asked for: runtime commands are read by the same parser, at a tenth of the time.
 
-        What needs no reload is not asked for: runtime commands are read by the same parser, at a tenth of the time.
+        See Program.
         """
-        if decide(self._has_loaded(), text).action in ("none", "runtime"):
-            return
-        await self._try(text)
+        text = files.get(FILE)
+        if text is not None and decide(self._has_loaded(), text).action not in ("none", "runtime"):
+            await self._try(text)
 
     async def _try(self, text: str) -> None:
-        trial = self._config.with_name("haproxy.cfg.trial")
-        disk.write(trial, text.encode())
+        trial = self._config.with_name(f"{FILE}.trial")
+        disk.write(trial, text.encode(), reader=self.account)
         try:
-            done = await run(self._command, "-c", "-f", str(trial))
+            done = await run(*self.account.running(self._command, "-c", "-f", str(trial)))
         finally:
             trial.unlink()
         if done.code != 0:
             raise haproxy_refuses(done.output, trial)
 
-    async def converge(self, text: str | None) -> Action:
-        """Make HAProxy run this configuration; None: make it not run.
-
-        Raises BundleRefused when it cannot load it (an address that cannot be bound); then it runs as before.
-        """
+    async def converge(self, files: Files) -> Action:
+        """It refuses an address that cannot be bound, among others. See Program."""
+        text = files.get(FILE)
         if text is None:
             return await self._stop()
-        disk.write(self._config, text.encode())
+        disk.write(self._config, text.encode(), reader=self.account)
         loaded = self._has_loaded()
         decision = decide(loaded, text)
         if decision.action == "none":
@@ -109,21 +126,32 @@ class Haproxy:
         disk.write(self._loaded, text.encode())
         return action
 
-    async def observe(self) -> Observation:
-        """What it serves, with counters that go on over reloads. Raises SocketSilent."""
+    async def observe(self, files: Files) -> Facts:
+        """What it serves, with counters that go on over reloads. See Program."""
+        self.daemon.forget(above=MAX_LOG)
+        facts = {"haproxy_version": self._version, "haproxy_restarts": self.daemon.restarts, "haproxy_up": True}
+        if FILE not in files:
+            return facts
+        try:
+            seen = await self._seen()
+        except SocketSilent:
+            return facts | {"haproxy_up": False}
+        return facts | {"listeners": seen.listeners, "pools": seen.pools}
+
+    async def _seen(self) -> Observation:
+        """Raises SocketSilent."""
         answer = await self._socket.ask(QUESTION)
         if not answer.endswith("\n\n"):
             raise SocketSilent(EOFError("the answer is cut off"))
-        seen = observation(answer, self._leaving)
+        try:
+            seen = observation(answer, self._leaving)
+        except (ValueError, KeyError) as error:
+            raise SocketSilent(error) from error
         return replace(seen, listeners=self._totals.add(seen))
-
-    def bound_log(self) -> None:
-        """Keep its log from growing for ever."""
-        self.program.forget(above=MAX_LOG)
 
     def _has_loaded(self) -> str | None:
         """None when it doesn't run; empty when what it has loaded is not known."""
-        return (disk.read(self._loaded) or b"").decode() if self.program.running else None
+        return (disk.read(self._loaded) or b"").decode() if self.daemon.running else None
 
     async def _carry_out(self, decision: Decision, loaded: str, text: str) -> Action:
         if decision.action == "runtime":
@@ -141,49 +169,50 @@ class Haproxy:
         return decision.action
 
     async def _start(self) -> None:
-        await self.program.stop()  # it may be waiting for its next try
-        self._forget_states()
-        restarts = self.program.restarts
-        self.program.start()
+        await self.daemon.stop()  # it may be waiting for its next try
+        self._clear_away()
+        restarts = self.daemon.restarts
+        self.daemon.start()
         async with _deadline():
-            while not await self.answers():
-                if self.program.restarts > restarts:
-                    said = self.program.said()
-                    await self.program.stop()
+            while not await self._answers():
+                if self.daemon.restarts > restarts:
+                    said = self.daemon.said()
+                    await self.daemon.stop()
                     raise haproxy_refuses(said, self._config)
                 await asyncio.sleep(POLL_SECONDS)
         self._is_up()
 
     async def _reload(self, loaded: str, text: str) -> None:
         async with _deadline():
-            while not await self.answers():  # it may just be starting
+            while not await self._answers():  # it may just be starting
                 await asyncio.sleep(POLL_SECONDS)
         self._stop_drains()
-        disk.write(self._states, states_to_keep(await self._socket.ask("show servers state"), loaded, text).encode())
-        old = (await self.observe()).worker
-        self.program.forget()
+        kept = states_to_keep(await self._socket.ask("show servers state"), loaded, text)
+        disk.write(self._states, kept.encode(), reader=self.account)
+        old = (await self._seen()).worker
+        self.daemon.forget()
         signals = 0
         async with _deadline() as started:
-            while not await self.answers(other_than=old):
-                if LOADING_FAILED in self.program.said():
+            while not await self._answers(other_than=old):
+                if LOADING_FAILED in self.daemon.said():
                     disk.write(self._loaded, loaded.encode())
-                    raise haproxy_refuses(self.program.said(), self._config)
+                    raise haproxy_refuses(self.daemon.said(), self._config)
                 if time.monotonic() >= started + signals * SIGNAL_SECONDS:
-                    self.program.signal(signal.SIGUSR2)
+                    self.daemon.signal(signal.SIGUSR2)
                     signals += 1
                 await asyncio.sleep(POLL_SECONDS)
         self._is_up()
 
     async def _stop(self) -> Action:
         self._stop_drains()
-        was_kept = self.program.kept
-        await self.program.stop()
+        was_kept = self.daemon.kept
+        await self.daemon.stop()
         for path in (self._config, self._loaded):
             path.unlink(missing_ok=True)
         self._say(HEALTHY)
         return "stop" if was_kept else "none"
 
-    async def answers(self, other_than: int | None = None) -> bool:
+    async def _answers(self, other_than: int | None = None) -> bool:
         """Whether a worker answers, another than the given one."""
         try:
             return await self._socket.worker() != other_than
@@ -194,7 +223,7 @@ class Haproxy:
         """First of all VRRP must move; what follows takes longer."""
         self._say(DEAD)
         self._stop_drains()
-        self._forget_states()
+        self._clear_away()
         self._changed()
 
     def _restarted(self) -> None:
@@ -205,8 +234,8 @@ class Haproxy:
     async def _await_up(self) -> None:
         """It has read the file, whatever had been loaded before."""
         text = disk.read(self._config)
-        while self.program.running:
-            if await self.answers():
+        while self.daemon.running:
+            if await self._answers():
                 disk.write(self._loaded, text or b"")
                 self._is_up()
                 return
@@ -219,8 +248,9 @@ class Haproxy:
     def _say(self, health: str) -> None:
         self._track_file.write_text(health)
 
-    def _forget_states(self) -> None:
-        disk.write(self._states, NO_STATES)
+    def _clear_away(self) -> None:
+        disk.write(self._states, NO_STATES, reader=self.account)
+        Path(paths.HAPROXY_SOCKET).unlink(missing_ok=True)  # another user's, of an agent before us, would be in the way
 
     def _drain(self, servers: frozenset[str]) -> None:
         if servers:
@@ -255,6 +285,13 @@ class Haproxy:
             if not servers:
                 return
             await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+
+def haproxy_refuses(output: str, file: Path) -> BundleRefused:
+    """Its alerts, without the process id and our path of the ``file`` that it read."""
+    alerts = ALERT.findall(output.replace(str(file), FILE))
+    message = "\n".join(line for line in alerts if not any(words in line for words in CONCLUSIONS))
+    return refused(FILE, message or output, REFUSED_LINE)
 
 
 @asynccontextmanager

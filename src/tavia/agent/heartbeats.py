@@ -6,10 +6,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tavia.agent.amphora import Amphora
-from tavia.agent.stats_socket import SocketSilent
+from tavia.agent.program import part_of
 from tavia.amphora.agent_config import AgentConfig
 from tavia.amphora.heartbeat import Heartbeat, encode, split
 
@@ -43,8 +42,6 @@ class Heartbeats:
         while True:
             self._news.clear()
             self._send(await self.heartbeat())
-            self._amphora.haproxy.bound_log()
-            self._amphora.keepalived.bound_log()
             await asyncio.sleep(LEAST_GAP)
             try:
                 await asyncio.wait_for(self._news.wait(), max(0.0, self.config.heartbeat_interval - LEAST_GAP))
@@ -55,25 +52,15 @@ class Heartbeats:
         """What there is to say now."""
         amphora, bundle = self._amphora, self._amphora.bundle
         self._seq += 1
-        said = Heartbeat(
+        return Heartbeat(
             amphora_id=amphora.amphora_id,
             boot_count=amphora.boot_count,
             seq=self._seq,
             generation=bundle.generation if bundle else 0,
             bundle_hash=bundle.hash if bundle else None,
-            vrrp_state=amphora.keepalived.vrrp_state,
-            peer_seen=await amphora.keepalived.peer_seen(),
-            haproxy_up=True,
-            haproxy_restarts=amphora.haproxy.program.restarts,
             agent_version=self._version,
+            **part_of(Heartbeat, await amphora.observe()),
         )
-        if bundle is None or "haproxy.cfg" not in bundle.files:
-            return said
-        try:
-            seen = await amphora.haproxy.observe()
-        except SocketSilent:
-            return replace(said, haproxy_up=False)
-        return replace(said, listeners=seen.listeners, pools=seen.pools)
 
     def _send(self, heartbeat: Heartbeat) -> None:
         parts = split(heartbeat)

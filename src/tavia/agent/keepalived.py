@@ -13,16 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tavia.agent import disk
-from tavia.agent.processes import MAX_LOG, Program, run
-from tavia.agent.refusals import keepalived_refuses
+from tavia.agent.accounts import Account
+from tavia.agent.processes import MAX_LOG, Daemon, run, version_of
+from tavia.agent.program import Facts, Files
+from tavia.agent.refusals import refused
 from tavia.amphora import paths
-from tavia.amphora.protocol import AgentFailed
+from tavia.amphora.agent_config import AgentConfig
+from tavia.amphora.bundle import ProgramFile
+from tavia.amphora.protocol import Action, AgentFailed, BundleRefused
 
 LOG = logging.getLogger(__name__)
 
+FILE = ProgramFile.KEEPALIVED
 KEEPALIVED = "/usr/sbin/keepalived"
 EVENT = re.compile(r'^INSTANCE "[^"]*" (MASTER|BACKUP|FAULT|STOP)\b', re.MULTILINE)
 """A line of the notify fifo: the instance's new state."""
+REFUSED_LINE = re.compile(r"\bLine (\d+)\)")
 PEER = re.compile(r"unicast_peer\s*\{\s*(\S+)")
 NOBODY = ("127.0.0.1", "::1")
 """The peer of an amphora whose other half is missing (``tavia.render.keepalived``)."""
@@ -33,72 +39,98 @@ ANSWERED, UNANSWERED = {"REACHABLE", "STALE", "DELAY"}, {"FAILED", "INCOMPLETE"}
 
 
 class Keepalived:
-    """The one keepalived. ``changed`` is called when VRRP's state changes."""
+    """A :class:`~tavia.agent.program.Program`. ``changed`` is called when VRRP's state changes."""
 
-    def __init__(self, base: Path, changed: Callable[[], None]) -> None:
-        run_dir = Path(paths.RUN_DIR)
-        self._config = base / "keepalived.conf"
-        self._loaded = run_dir / "keepalived.loaded"
-        self._state_file = run_dir / "vrrp.state"
-        self._own_pid_files = (run_dir / "keepalived-main.pid", run_dir / "keepalived-vrrp.pid")
+    account = Account("keepalived", ("net_admin", "net_raw"))
+    needs_interfaces = True
+
+    def __init__(self, config: AgentConfig, changed: Callable[[], None]) -> None:
+        own, self._run_dir = disk.own_run_dir(), Path(paths.RUN_DIR) / self.account.user
+        self._version = ""
+        self._config = config.base_path / FILE
+        self._loaded = own / "keepalived.loaded"
+        self._state_file = own / "vrrp.state"
+        self._own_pid_files = (self._run_dir / "main.pid", self._run_dir / "vrrp.pid")
         self._changed = changed
         self._state: str | None = None
         self._peer_seen: bool | None = None
         self._peer_asked = 0.0
         main, vrrp = (str(path) for path in self._own_pid_files)
         command = [KEEPALIVED, "-n", "-l", "-P", "-f", str(self._config), "-p", main, "-r", vrrp]
-        self.program = Program(command, str(self._config), run_dir, self._died, changed)
+        self.daemon = Daemon(command, str(self._config), self.account, self._died, changed)
 
     @property
     def vrrp_state(self) -> str | None:
         """MASTER, BACKUP or FAULT (also while keepalived is dead); None without VRRP, and until it has spoken."""
-        return self._state if self.program.kept else None
+        return self._state if self.daemon.kept else None
 
-    def adopt(self) -> None:
-        """Listen to its events, and take over the keepalived that an agent before us left running."""
+    async def adopt(self) -> None:
+        """Listen to its events, too."""
         fifo = Path(paths.VRRP_FIFO)
         if not fifo.exists():
             os.mkfifo(fifo, 0o600)
         # Opened for writing too, it is never at its end when keepalived goes.
         events = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         asyncio.get_running_loop().add_reader(events, self._read, events)
-        if self.program.adopt():
+        if self.daemon.adopt():
             self._state = (disk.read(self._state_file) or b"").decode() or None
         else:
             self._loaded.unlink(missing_ok=True)
+        self._version = await version_of(KEEPALIVED)
+        self._run_dir.mkdir(exist_ok=True)
+        self.account.give(self._run_dir, 0o770)
+        self.account.give(fifo, 0o660)
 
-    async def check(self, text: str) -> None:
-        """Raises BundleRefused with keepalived's own words. Its interfaces must be there already."""
-        if self._has_loaded() == text:
+    async def check(self, files: Files) -> None:
+        """See Program."""
+        text = files.get(FILE)
+        if text is None or self._has_loaded() == text:
             return
-        trial = self._config.with_name("keepalived.conf.trial")
-        disk.write(trial, text.encode())
+        trial = self._config.with_name(f"{FILE}.trial")
+        disk.write(trial, text.encode(), reader=self.account)
         try:
-            done = await run(KEEPALIVED, "-t", "-f", str(trial))
+            done = await run(*self.account.running(KEEPALIVED, "-t", "-f", str(trial)))
         finally:
             trial.unlink()
         if done.code != 0:
             raise keepalived_refuses(done.output, trial)
 
-    async def converge(self, text: str | None) -> None:
-        """Make keepalived run this configuration; None: make it not run."""
+    async def converge(self, files: Files) -> Action:
+        """See Program."""
+        text = files.get(FILE)
         if text is None:
-            await self.program.stop()
-            self._config.unlink(missing_ok=True)
-            self._loaded.unlink(missing_ok=True)
-            return
+            return await self._stop()
+        disk.write(self._config, text.encode(), reader=self.account)
         if self._has_loaded() == text:
-            return
-        disk.write(self._config, text.encode())
-        if self.program.running:
-            self.program.signal(signal.SIGHUP)
+            return "none"
+        action: Action = "reload" if self.daemon.running else "start"
+        if action == "reload":
+            self.daemon.signal(signal.SIGHUP)
         else:
-            await self.program.stop()
+            await self.daemon.stop()
             self._forget_pids()
-            self.program.start()
+            self.daemon.start()
         disk.write(self._loaded, text.encode())
+        return action
 
-    async def peer_seen(self) -> bool | None:
+    async def observe(self, files: Files) -> Facts:
+        """See Program."""
+        self.daemon.forget(above=MAX_LOG)
+        return {
+            "keepalived_version": self._version,
+            "keepalived_up": self.daemon.running,
+            "vrrp_state": self.vrrp_state,
+            "peer_seen": await self._peer_is_seen(),
+        }
+
+    async def _stop(self) -> Action:
+        was_kept = self.daemon.kept
+        await self.daemon.stop()
+        for path in (self._config, self._loaded):
+            path.unlink(missing_ok=True)
+        return "stop" if was_kept else "none"
+
+    async def _peer_is_seen(self) -> bool | None:
         """Whether the other amphora is there, as far as this one can tell.
 
         A backup hears adverts. A master asks the kernel whether the address that it sends its own to still answers
@@ -126,12 +158,8 @@ class Keepalived:
             elif state in UNANSWERED:
                 self._peer_seen = False
 
-    def bound_log(self) -> None:
-        """Keep its log from growing for ever."""
-        self.program.forget(above=MAX_LOG)
-
     def _has_loaded(self) -> str | None:
-        loaded = disk.read(self._loaded) if self.program.running else None
+        loaded = disk.read(self._loaded) if self.daemon.running else None
         return None if loaded is None else loaded.decode()
 
     def _died(self) -> None:
@@ -152,3 +180,9 @@ class Keepalived:
         self._state = state
         self._state_file.write_text(state)
         self._changed()
+
+
+def keepalived_refuses(output: str, file: Path) -> BundleRefused:
+    """All that it says, each line once."""
+    lines = output.replace(str(file), FILE).splitlines()
+    return refused(FILE, "\n".join(dict.fromkeys(lines)), REFUSED_LINE)

@@ -1,4 +1,4 @@
-"""Programs that the agent runs: one-shot commands, and the two that it keeps running.
+"""What the agent runs: commands to their end, and daemons that it keeps running.
 
 Those outlive it: an agent that was killed finds them by their pid files and goes on. Exits are seen through pidfds in
 the event loop, without threads.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,18 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tavia.agent import disk
+from tavia.agent.accounts import Account
 from tavia.amphora.protocol import AgentFailed
 
 LOG = logging.getLogger(__name__)
 
 STEADY = 10.0
-"""Seconds a program must have run for its next restart to be at once."""
+"""Seconds a daemon must have run for its next restart to be at once."""
 LONGEST_DELAY = 10.0
 STOP_SECONDS = 5.0
 MAX_LOG = 1 << 20
-"""Bytes that a program's log may have before it is emptied."""
+"""Bytes that a daemon's log may have before it is emptied."""
 WRITE_PID_AND_EXEC = 'echo $$ >"$0" && exec "$@"'
-"""The pid is on disk before the program runs, so that an agent killed right after the fork can't lose it."""
+"""The pid is on disk before the daemon runs, so that an agent killed right after the fork can't lose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +62,37 @@ async def run(*command: str, stdin: str = "", timeout: float = 30.0) -> Finished
         return Finished(process.returncode, said.read().decode(errors="replace"))
 
 
-class Program:
-    """One program that is kept running between ``start`` (or ``adopt``) and ``stop``.
+async def version_of(command: str) -> str:
+    """The version that a command tells; empty when it is not installed."""
+    try:
+        said = (await run(command, "-v")).output
+    except AgentFailed as error:
+        LOG.error("%s", error)
+        return ""
+    found = re.search(r"\d+\.\d+\.\d+", said)
+    return found[0] if found else ""
+
+
+class Daemon:
+    """One process that is kept running between ``start`` (or ``adopt``) and ``stop``.
 
     ``died`` is called at once when it ends by itself, ``restarted`` when it was started again. It is the right process
-    when its name is the command's and ``mark`` is among its arguments.
+    when its name is the command's and ``mark`` is among its arguments. It runs as ``account``.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         mark: str,
-        run_dir: Path,
+        account: Account,
         died: Callable[[], None],
         restarted: Callable[[], None],
     ) -> None:
-        self._command = list(command)
+        self._command = account.running(*command)
         self._mark = mark
         self.name = Path(command[0]).name
-        self._pid_file = run_dir / f"{self.name}.pid"
-        self.log = run_dir / f"{self.name}.log"
+        self._pid_file = disk.own_run_dir() / f"{self.name}.pid"
+        self.log = disk.own_run_dir() / f"{self.name}.log"
         self._died = died
         self._restarted = restarted
         self._child: subprocess.Popen[bytes] | None = None

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import logging
 import os
-import re
 import socket
 import ssl
 import sys
@@ -27,13 +26,10 @@ from uvicorn.server import Server
 
 from tavia.agent import interfaces, systemd
 from tavia.agent.amphora import Amphora
-from tavia.agent.app import Certificate, Configuration, Versions, make_app
+from tavia.agent.app import Certificate, Configuration, make_app
 from tavia.agent.heartbeats import Heartbeats
-from tavia.agent.keepalived import KEEPALIVED
-from tavia.agent.processes import run as run_command
 from tavia.amphora import paths
 from tavia.amphora.agent_config import AgentConfig, AgentConfigError, parse_agent_config
-from tavia.amphora.protocol import AgentFailed
 
 LOG = logging.getLogger(__name__)
 
@@ -55,7 +51,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 
 def run(config_path: Path) -> NoReturn:
-    """Be the agent until SIGTERM or SIGINT. HAProxy and keepalived stay; the next agent takes them over."""
+    """Be the agent until SIGTERM or SIGINT. Its programs stay; the next agent takes them over."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         config = parse_agent_config(config_path.read_text())
@@ -69,8 +65,8 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
     passed, manager = systemd.passed_sockets(), os.environ.pop("NOTIFY_SOCKET", "")
     interfaces.prepare()
     news = asyncio.Event()
-    amphora = Amphora(config.amphora_id, config.base_path, config.haproxy_cmd, news.set)
-    amphora.take_over()
+    amphora = Amphora(config, news.set)
+    await amphora.take_over()
     by_datagram = [each for each in passed if each.type == socket.SOCK_DGRAM]
     heartbeats = Heartbeats(amphora, config, news, OWN_VERSION, by_datagram)
 
@@ -79,14 +75,9 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
         news.set()
 
     context = _context(config)
-    versions = Versions(
-        agent=OWN_VERSION,
-        haproxy=await _version(config.haproxy_cmd, "-v"),
-        keepalived=await _version(KEEPALIVED, "-v"),
-    )
     app = make_app(
         amphora,
-        versions,
+        OWN_VERSION,
         Certificate(config.server_cert, context),
         Configuration(config_path, config.amphora_id, taken),
     )
@@ -98,7 +89,7 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
         resuming = tasks.create_task(amphora.resume())
         beating = tasks.create_task(heartbeats.run())
         said = "tavia: agent ready: version %s in amphora %s, start number %d"
-        LOG.info(said, versions.agent, config.amphora_id, amphora.boot_count)
+        LOG.info(said, OWN_VERSION, config.amphora_id, amphora.boot_count)
         systemd.say_ready(manager)
         await server.serve(sockets=listening)
         resuming.cancel()
@@ -149,14 +140,3 @@ def _listening(host: str, port: int) -> socket.socket:
     # asyncio sets it only on sockets that were made with IPPROTO_TCP; without it an answer waits 40 ms for an ACK.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-async def _version(command: str, option: str) -> str:
-    """A program's version; empty when it is not installed."""
-    try:
-        said = (await run_command(command, option)).output
-    except AgentFailed as error:
-        LOG.error("%s", error)
-        return ""
-    found = re.search(r"\d+\.\d+\.\d+", said)
-    return found[0] if found else ""

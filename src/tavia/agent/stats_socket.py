@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 
+from tavia.agent.accounts import Account
 from tavia.amphora.protocol import AgentFailed
 
 LINE = 8192
 """Characters of a command line; HAProxy's limit is tune.bufsize, 16384 by default."""
+
+MAX_ANSWER = 32 << 20
+"""Bytes; 10,000 members take 3 MiB. HAProxy is not to be trusted with the agent's memory."""
 
 ASSENT = {"", "New server registered."}
 """What HAProxy says to a runtime command that it carried out; anything else is a refusal."""
@@ -22,24 +29,40 @@ class SocketSilent(AgentFailed):
 
 
 class StatsSocket:
-    """The socket at ``path``; ``timeout`` in seconds for a whole answer."""
+    """The socket at ``path``, which ``account`` listens on; ``timeout`` in seconds for a whole answer."""
 
-    def __init__(self, path: str, timeout: float = 5.0) -> None:
+    def __init__(self, path: str, account: Account, timeout: float = 5.0) -> None:
         self._path = path
+        self._account = account
         self._timeout = timeout
 
     async def ask(self, command: str) -> str:
         """HAProxy's answer to a command line. Raises SocketSilent."""
         try:
             async with asyncio.timeout(self._timeout):
-                reader, writer = await asyncio.open_unix_connection(self._path)
+                reader, writer = await asyncio.open_unix_connection(sock=self._connected())
                 try:
                     writer.write(command.encode() + b"\n")
-                    return (await reader.read()).decode(errors="replace")
+                    return (await _whole(reader)).decode(errors="replace")
                 finally:
                     writer.close()
-        except OSError as error:
+        except (OSError, AgentFailed) as error:
             raise SocketSilent(error) from error
+
+    def _connected(self) -> socket.socket:
+        """As the one whom it lets in, who made it: the account; ourselves where an agent before us was HAProxy's user.
+
+        Nobody else's: the path of one may have been put in its place.
+        """
+        is_ours = os.lstat(self._path).st_uid == os.geteuid()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            with nullcontext() if is_ours else self._account.opening():
+                connection.connect(self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     async def worker(self) -> int:
         """The process id of the worker that answers. Raises SocketSilent."""
@@ -52,6 +75,15 @@ class StatsSocket:
             if said:
                 return " ".join(said)
         return None
+
+
+async def _whole(reader: asyncio.StreamReader) -> bytes:
+    answer = bytearray()
+    while chunk := await reader.read(1 << 16):
+        answer += chunk
+        if len(answer) > MAX_ANSWER:
+            raise OSError(f"it answers with more than {MAX_ANSWER} bytes")
+    return bytes(answer)
 
 
 def worker_pid(info: str) -> int:

@@ -4,24 +4,38 @@ The worker makes one, the agent takes it (``PUT /bundle``) and keeps it on its d
 
     {"amphora_id": uuid, "loadbalancer_id": uuid, "generation": int,
      "fence": {"epoch": int, "serial": int, "owner": str},
-     "files": {"haproxy.cfg": text, "keepalived.conf": text},
+     "files": {name: text}, "hash": hexadecimal,
      "interfaces": [{"name": "eth1", "mac": ..., "mtu": int, "addresses": ["192.0.2.5/24"], "vips": ["192.0.2.9/24"],
                      "routes": [["0.0.0.0/0", "192.0.2.1"]]}]}
 
 An agent leaves alone what it does not know but file names: a newer controller may add keys that an older one can do
-without. ``hash`` is the SHA-256 of files and interfaces only: two bundles with equal hashes ask for the same amphora.
+without. Each file's name is of a kind (:data:`KINDS`). Two bundles with equal hashes ask for the same amphora: who
+makes a bundle makes the ``hash``, of all that is asked for, and an agent tells the one that it was given, since it need
+not know every key. Bundles of before the hash travelled hold files and interfaces and nothing else to make it of.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
-FILES = frozenset({"haproxy.cfg", "keepalived.conf"})
-"""The closed list of file names. A single amphora's bundle has no keepalived.conf."""
+
+class ProgramFile(StrEnum):
+    """The configuration of one of the amphora's programs. A bundle without it says that the program is not to run."""
+
+    HAPROXY = "haproxy.cfg"
+    KEEPALIVED = "keepalived.conf"
+
+
+KINDS: Mapping[str, re.Pattern[str]] = {
+    "program configuration": re.compile("|".join(re.escape(name) for name in ProgramFile)),
+}
+"""The kinds of files that a bundle may hold, and what their names are, wholly. A kind more is a line more."""
 
 
 class BundleError(ValueError):
@@ -77,15 +91,15 @@ class Bundle:
     fence: Fence
     files: Mapping[str, str]
     interfaces: tuple[Interface, ...]
+    hash: str = ""
+    """SHA-256, hexadecimal, of what is asked for (not of who asks, nor of the generation); made here if not given."""
 
-    @property
-    def hash(self) -> str:
-        """SHA-256, hexadecimal, of what is asked for (not of who asks, nor of the generation).
-
-        An older agent makes it of the keys that it knows: one that is added may count only where it is used.
-        """
-        content = {"files": dict(self.files), "interfaces": [asdict(i) for i in self.interfaces]}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def __post_init__(self) -> None:
+        """Make the hash, where this is the bundle's beginning."""
+        if not self.hash:
+            content = {"files": dict(self.files), "interfaces": [asdict(i) for i in self.interfaces]}
+            digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+            object.__setattr__(self, "hash", digest)
 
     def to_json(self) -> bytes:
         """The wire and disk form."""
@@ -93,7 +107,7 @@ class Bundle:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Bundle:
-        """Read the wire form. Raises BundleError; a file name outside the closed list is refused."""
+        """Read the wire form. Raises BundleError, also for a file name that is of no kind."""
         try:
             data: dict[str, Any] = json.loads(raw)
             bundle = cls(
@@ -103,12 +117,14 @@ class Bundle:
                 fence=Fence.of(data["fence"]),
                 files=dict(data["files"]),
                 interfaces=tuple(_interface(i) for i in data["interfaces"]),
+                hash=str(data.get("hash", "")),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"not a bundle: {error!r}") from error
-        unknown = set(bundle.files) - FILES
+        unknown = [name for name in bundle.files if not any(names.fullmatch(name) for names in KINDS.values())]
         if unknown:
-            raise BundleError(f"files: {sorted(unknown)} not allowed; allowed are {sorted(FILES)}")
+            allowed = ", ".join(f"{kind} ({names.pattern})" for kind, names in KINDS.items())
+            raise BundleError(f"files: {sorted(unknown)} not allowed; allowed are {allowed}")
         return bundle
 
 

@@ -22,8 +22,8 @@ from tavia.model.seams import Seam, SeamError
 
 API_VERSION = "1.0"
 
-Action = Literal["none", "runtime", "reload", "start", "stop"]
-"""What a bundle took of HAProxy: nothing, runtime commands, a seamless reload, a start, or its end."""
+Action = Literal["none", "runtime", "stop", "reload", "start"]
+"""What a bundle took of a program: nothing, runtime commands, its end, a seamless reload or a start. Least first."""
 
 CONFLICT, UNPROCESSABLE = 409, 422
 STATUS_OF = {"bundle-malformed": 400, "wrong-amphora": 400, "too-large": 413, "interface-missing": 503}
@@ -32,7 +32,7 @@ STATUS_OF = {"bundle-malformed": 400, "wrong-amphora": 400, "too-large": 413, "i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """A bundle was taken: what was done to HAProxy, and the hash of what runs now."""
+    """A bundle was taken: the most that was done to a program, and the hash of what runs now."""
 
     action: Action
     hash: str

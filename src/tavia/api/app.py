@@ -70,7 +70,7 @@ def _add_routes(
     for name in NAMES:
         app.add_route(name, Version())
     app.add_route("/", Versions(conf))
-    app.add_route("/openapi.json", OpenApi(describe(table)))
+    app.add_route("/openapi.json", OpenApi(lambda: describe(table)))
     if conf.controller_worker.network_driver != NEUTRON:
         local_network.add_routes(app, networking)
     if conf.api_settings.healthcheck_enabled:

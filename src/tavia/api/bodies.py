@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Required, get_args, get_origin
 
 import falcon
@@ -62,7 +63,7 @@ class Body:
         defaults: Mapping[str, Any] | None = None,
     ) -> None:
         declared = [a for a in attributes(resource) if a.places.has(place)]
-        later = [a for a in attributes(LATER[resource]) if a.places.has(place)]
+        later = [a for a in attributes(LATER[resource]) if a.places.has(place)] if resource in LATER else []
         fields = {a.name: _field(a, place) for a in declared} | dict(nested or {})
         fields |= {a.name: _neutral_only(a) for a in later}
         if place == "C":
@@ -74,7 +75,11 @@ class Body:
         forbidding = with_config(ConfigDict(extra="forbid"))
         typed = forbidding(TypedDict(f"{resource.__name__}{place}", fields, total=False))  # type: ignore[operator]
         self.type: Any = Annotated[typed, BeforeValidator(self._without_nulls), AfterValidator(self._settled)]
-        self.adapter: TypeAdapter[Any] = TypeAdapter(self.type)  # type: ignore[arg-type]
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Made when first asked for: that is what costs, and a nested body has none of its own."""
+        return TypeAdapter(self.type)
 
     def parse(self, document: Any, argument: str, root: str) -> dict[str, Any]:
         """The attributes under ``root`` of a parsed JSON document; ``argument`` is the name that fault strings use.

@@ -14,9 +14,8 @@ from oslo_config import cfg
 from sqlalchemy import Connection
 
 from tavia.api.errors import ApiError, immutable, not_found
-from tavia.api.kinds import LOADBALANCER
 from tavia.bus import waker
-from tavia.model.resources import Pool
+from tavia.model.resources import LoadBalancer, Pool
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import intents, once
 from tavia.store.database import Database
@@ -57,9 +56,9 @@ class Changes:
             try:
                 generation = intents.begin_change(conn, loadbalancer_id, self._only(_STEADY))
             except (intents.BeingDeleted, intents.Immutable):
-                raise immutable(LOADBALANCER.title, loadbalancer_id) from None
+                raise immutable(LoadBalancer.names.title, loadbalancer_id) from None
             except intents.NoSuchLoadBalancer:
-                raise not_found(LOADBALANCER.title, loadbalancer_id) from None
+                raise not_found(LoadBalancer.names.title, loadbalancer_id) from None
             return work(conn, generation)
 
         return self._accept(transaction)
@@ -73,8 +72,8 @@ class Changes:
         """Accept a change of a load balancer itself."""
         return self._accept(lambda conn: work(conn, self._begin(conn, loadbalancer_id, intents.begin_change, _STEADY)))
 
-    def failover(self, loadbalancer_id: str, work: Work[T]) -> T:
-        """Accept a failover, which Octavia allows in ERROR too."""
+    def command(self, loadbalancer_id: str, work: Work[T]) -> T:
+        """Accept what an operator orders (a failover, a configuration again), which Octavia allows in ERROR too."""
         return self._accept(lambda conn: work(conn, self._begin(conn, loadbalancer_id, intents.begin_change, _ENDED)))
 
     def delete(self, loadbalancer_id: str, work: Work[T]) -> T:
@@ -91,7 +90,7 @@ class Changes:
         try:
             return begin(conn, loadbalancer_id, self._only(accepting))
         except intents.NoSuchLoadBalancer:
-            raise not_found(LOADBALANCER.title, loadbalancer_id) from None
+            raise not_found(LoadBalancer.names.title, loadbalancer_id) from None
         except intents.BeingDeleted:
             status = ProvisioningStatus.PENDING_DELETE
         except intents.Immutable as error:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from oslo_config import cfg
@@ -17,15 +18,14 @@ from sqlalchemy import Connection
 
 from tavia.api import rules
 from tavia.api.errors import ApiError, validation_failure
-from tavia.model.resources import Configured, HealthMonitor, Listener, Member, Pool
+from tavia.model.attributes import attributes
+from tavia.model.resources import CHILDREN, Configured, HealthMonitor, Listener, Member, Pool
 from tavia.model.statuses import operating_at_creation
 from tavia.store import intents
 from tavia.store.rows import utcnow
 
 T = TypeVar("T")
-
-_NESTED = frozenset({"default_pool", "members", "healthmonitor", "listener_id"})
-"""What a body may hold beside the object's own attributes."""
+C = TypeVar("C", bound=Configured)
 
 
 @dataclass
@@ -36,15 +36,16 @@ class Graph:
     project_id: str
     conf: cfg.ConfigOpts
     vips: Sequence[str] = ()
-    pools: list[Pool] = field(default_factory=list)
-    listeners: list[Listener] = field(default_factory=list)
-    members: list[Member] = field(default_factory=list)
-    healthmonitors: list[HealthMonitor] = field(default_factory=list)
+    _rows: dict[type[Configured], list[Any]] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Configured]:
         """All of them, referenced rows before the ones that reference them."""
-        return [*self.pools, *self.listeners, *self.healthmonitors, *self.members]
+        return [row for resource in CHILDREN for row in self.of(resource)]
+
+    def of(self, resource: type[C]) -> Sequence[C]:
+        """The new rows of a resource."""
+        return self._rows.get(resource, ())
 
     def add_tree(self, listeners: Iterable[dict[str, Any]], pools: Iterable[dict[str, Any]]) -> None:
         """All that a load balancer's POST may hold. Pools are known by name there, defined once."""
@@ -63,8 +64,8 @@ class Graph:
             if name not in named:
                 raise validation_failure(f"The pool {name} is referenced but has no definition.")
             self._set_default(listener, named[name])
-        if port := _twice(listener.protocol_port for listener in self.listeners):
-            raise rules.duplicate_listener(port)
+        if place := _twice(rules.place(listener) for listener in self.of(Listener)):
+            raise rules.duplicate_listener(place.port)
 
     def _define(self, body: dict[str, Any], named: dict[str, Pool]) -> Pool:
         name = body.get("name")
@@ -82,8 +83,7 @@ class Graph:
     def add_listener(self, body: dict[str, Any]) -> Listener:
         """One listener. A default pool defined inside it comes with it."""
         its_pool = body.get("default_pool")
-        listener = rules.listener(self._new(Listener, body), self.vips)
-        self.listeners.append(listener)
+        listener = self.add(Listener, body, partial(rules.listener, vips=self.vips))
         if its_pool is not None:
             if listener.default_pool_id is not None:
                 raise validation_failure("Only one of default_pool_id and default_pool can be given.")
@@ -96,38 +96,36 @@ class Graph:
             if name not in body:
                 raise ApiError(400, f"Missing details for the pool {body.get('name', '')}: {name} is mandatory.")
         members, monitor = body.get("members", []), body.get("healthmonitor")
-        pool = rules.pool(self._new(Pool, body))
-        self.pools.append(pool)
+        pool = self.add(Pool, body, rules.pool)
         if monitor is not None:
             self.add_healthmonitor(pool.id, monitor)
-        for member in members:
-            self.add_member(pool.id, member, has_monitor=monitor is not None)
-        if server := _twice((m.address, m.protocol_port) for m in self.members if m.pool_id == pool.id):
+        added = [self.add_member(pool.id, member, has_monitor=monitor is not None) for member in members]
+        if server := _twice((member.address, member.protocol_port) for member in added):
             raise rules.duplicate_member(*server)
         return pool
 
     def add_member(self, pool_id: str, body: dict[str, Any], *, has_monitor: bool) -> Member:
         """One member of a pool, old or new."""
         status = operating_at_creation(is_member=True, has_monitor=has_monitor)
-        row = self._new(Member, body, pool_id=pool_id, operating_status=status)
-        member = rules.member(row, self.conf.networking.reserved_ips)
-        self.members.append(member)
-        return member
+        settled = partial(rules.member, reserved_addresses=self.conf.networking.reserved_ips)
+        return self.add(Member, body, settled, pool_id=pool_id, operating_status=status)
 
     def add_healthmonitor(self, pool_id: str, body: dict[str, Any]) -> HealthMonitor:
         """The monitor of a pool, old or new."""
-        monitor = rules.healthmonitor(self._new(HealthMonitor, body, pool_id=pool_id))
-        self.healthmonitors.append(monitor)
-        return monitor
+        return self.add(HealthMonitor, body, rules.healthmonitor, pool_id=pool_id)
+
+    def add(self, resource: type[C], body: dict[str, Any], settled: Callable[[C], C] | None = None, **more: Any) -> C:
+        """One row of any resource, as the rules have it; ``more`` are attributes beside the body's."""
+        own = {each.name: body[each.name] for each in attributes(resource) if each.name in body}
+        owner = {"loadbalancer_id": self.loadbalancer_id, "project_id": self.project_id}
+        row = resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
+        row = settled(row) if settled else row
+        self._rows.setdefault(resource, []).append(row)
+        return row
 
     def insert(self, conn: Connection, generation: int) -> None:
         """Write the rows, to exist from this generation on."""
         intents.add_all(conn, self.rows, generation)
-
-    def _new(self, resource: type[Any], body: dict[str, Any], **more: Any) -> Any:
-        own = {name: value for name, value in body.items() if name not in _NESTED}
-        owner = {"loadbalancer_id": self.loadbalancer_id, "project_id": self.project_id}
-        return resource(**(own | owner | more), id=str(uuid.uuid4()), created_at=utcnow())
 
 
 def _twice(values: Iterable[T]) -> T | None:

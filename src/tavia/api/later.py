@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from tavia.model.attributes import In
-from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 
 _Text = Annotated[str | None, In("R C U N")]
 _Flag = Annotated[bool, In("R C U N")]
@@ -59,16 +59,10 @@ class _Member:
     request_sriov: Annotated[bool, In("C N")] = False
 
 
-@dataclass(kw_only=True)
-class _HealthMonitor:
-    pass
-
-
 LATER: dict[type[Any], type[Any]] = {
     LoadBalancer: _LoadBalancer,
     Listener: _Listener,
     Pool: _Pool,
     Member: _Member,
-    HealthMonitor: _HealthMonitor,
 }
-"""The attributes of each resource that wait for their effect."""
+"""The attributes that wait for their effect, of the resources that have such."""

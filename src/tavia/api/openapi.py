@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 
 from tavia.api.bodies import Body
 from tavia.api.handlers.common import Reader
-from tavia.api.kinds import Kind
 from tavia.api.routes import Route
 from tavia.model.attributes import attributes
 from tavia.store.schema import without_none
@@ -45,14 +44,18 @@ def _operation(route: Route, method: str, summary: str) -> dict[str, Any]:
     handler = route.handler
     if not isinstance(handler, Reader) or route.suffix not in (None, "one"):
         return operation
-    kind = handler.kind
+    resource = handler.resource
     if method == "get":
-        shown = _shown(kind)
-        schema = _under(kind.word, shown) if route.suffix else _under(kind.words, {"type": "array", "items": shown})
+        shown = _shown(resource)
+        schema = (
+            _under(resource.names.word, shown)
+            if route.suffix
+            else _under(resource.names.words, {"type": "array", "items": shown})
+        )
         operation["responses"]["200"]["content"] = {"application/json": {"schema": schema}}
     body: Body | None = getattr(handler, f"{method}_body", None)
     if body is not None and (method == "post") == (route.suffix is None):
-        schema = _under(kind.word, body.adapter.json_schema())
+        schema = _under(resource.names.word, body.adapter.json_schema())
         operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
     return operation
 
@@ -61,9 +64,9 @@ def _under(root: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": [root], "properties": {root: schema}}
 
 
-def _shown(kind: Kind) -> dict[str, Any]:
+def _shown(resource: type[Any]) -> dict[str, Any]:
     """What an object's own attributes look like; those from other rows are lists of ids."""
-    declared = [a for a in attributes(kind.resource) if a.places.has("R")]
+    declared = [a for a in attributes(resource) if a.places.has("R")]
     return {
         "type": "object",
         "properties": {a.name: TypeAdapter(without_none(a.type)).json_schema() for a in declared},

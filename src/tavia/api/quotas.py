@@ -9,26 +9,18 @@ from oslo_config import cfg
 from sqlalchemy import Connection
 
 from tavia.api.errors import ApiError
-from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import Configured
 from tavia.store import reading, turns
-
-_NAMES: dict[type[Configured], tuple[str, str]] = {
-    LoadBalancer: ("load_balancer", "Load Balancer"),
-    Listener: ("listener", "Listener"),
-    Pool: ("pool", "Pool"),
-    Member: ("member", "Member"),
-    HealthMonitor: ("health_monitor", "Health Monitor"),
-}
 
 
 def check(conn: Connection, conf: cfg.ConfigOpts, project_id: str, added: Iterable[Configured]) -> None:
     """Refuse rows that would take the project over a limit. Call it before they are inserted. Raises ApiError."""
     limited = {
-        resource: (number, conf.quotas[f"default_{_NAMES[resource][0]}_quota"])
+        resource: (number, conf.quotas[f"default_{resource.table}_quota"])
         for resource, number in Counter(type(row) for row in added).items()
     }
     if any(limit >= 0 for _, limit in limited.values()):
         turns.take(conn, f"quota of {project_id}")
     for resource, (number, limit) in limited.items():
         if limit >= 0 and reading.count(conn, resource, project_id) + number > limit:
-            raise ApiError(403, f"Quota has been met for resources: {_NAMES[resource][1]}")
+            raise ApiError(403, f"Quota has been met for resources: {resource.names.title}")

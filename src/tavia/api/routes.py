@@ -1,23 +1,18 @@
-"""The one table of URLs. A further resource is its handler and its lines here."""
+"""The table of URLs, out of what the handlers declare. A further resource is one more module there."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from falcon.routing import map_http_methods
 
-from tavia.api.handlers.amphorae import Amphorae
+from tavia.api import handlers
 from tavia.api.handlers.common import Backend
-from tavia.api.handlers.healthmonitors import HealthMonitors
-from tavia.api.handlers.listeners import Listeners
-from tavia.api.handlers.loadbalancers import LoadBalancers
-from tavia.api.handlers.members import Members
-from tavia.api.handlers.pools import Pools
-from tavia.api.handlers.providers import Providers
 from tavia.api.rbac import API
 
-LBAAS = ("/v2/lbaas", "/v2.0/lbaas", "/v2", "/v2.0")
-OCTAVIA = ("/v2/octavia", "/v2.0/octavia")
 NAMES = ("/v2", "/v2.0", "/v2/lbaas", "/v2.0/lbaas", "/v2/octavia", "/v2.0/octavia")
 """URLs that answer with the API's name alone."""
 
@@ -50,29 +45,16 @@ class Route(NamedTuple):
 
 
 def routes(backend: Backend) -> list[Route]:
-    """All URLs of resources."""
-    loadbalancers, listeners, pools = LoadBalancers(backend), Listeners(backend), Pools(backend)
-    members, healthmonitors, amphorae = Members(backend), HealthMonitors(backend), Amphorae(backend)
+    """All URLs of resources: of each class with ``paths`` in the modules of ``handlers``."""
     return [
-        Route(LBAAS, "/loadbalancers", loadbalancers),
-        Route(LBAAS, "/loadbalancers/{loadbalancer_id}", loadbalancers, "one"),
-        Route(LBAAS, "/loadbalancers/{loadbalancer_id}/stats", loadbalancers, "stats"),
-        Route(LBAAS, "/loadbalancers/{loadbalancer_id}/status", loadbalancers, "status"),
-        Route(LBAAS, "/loadbalancers/{loadbalancer_id}/statuses", loadbalancers, "status"),
-        Route(LBAAS, "/loadbalancers/{loadbalancer_id}/failover", loadbalancers, "failover"),
-        Route(LBAAS, "/listeners", listeners),
-        Route(LBAAS, "/listeners/{listener_id}", listeners, "one"),
-        Route(LBAAS, "/listeners/{listener_id}/stats", listeners, "stats"),
-        Route(LBAAS, "/pools", pools),
-        Route(LBAAS, "/pools/{pool_id}", pools, "one"),
-        Route(LBAAS, "/pools/{pool_id}/members", members),
-        Route(LBAAS, "/pools/{pool_id}/members/{member_id}", members, "one"),
-        Route(LBAAS, "/healthmonitors", healthmonitors),
-        Route(LBAAS, "/healthmonitors/{healthmonitor_id}", healthmonitors, "one"),
-        Route(LBAAS, "/providers", Providers(backend)),
-        Route(OCTAVIA, "/amphorae", amphorae),
-        Route(OCTAVIA, "/amphorae/{amphora_id}", amphorae, "one"),
-        Route(OCTAVIA, "/amphorae/{amphora_id}/failover", amphorae, "failover"),
-        Route(OCTAVIA, "/amphorae/{amphora_id}/config", amphorae, "config"),
-        Route(OCTAVIA, "/amphorae/{amphora_id}/stats", amphorae, "stats"),
+        Route(tuple(handler.prefixes), path, handler, suffix)
+        for handler in (found(backend) for found in _handlers())
+        for path, suffix in handler.paths.items()
     ]
+
+
+def _handlers() -> Iterator[type[Any]]:
+    for module in pkgutil.iter_modules(handlers.__path__, f"{handlers.__name__}."):
+        for found in vars(importlib.import_module(module.name)).values():
+            if isinstance(found, type) and found.__module__ == module.name and "paths" in vars(found):
+                yield found

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from tavia.api.errors import ApiError, invalid_input, validation_failure
-from tavia.model.resources import POOL_PROTOCOLS_OF, HealthMonitor, Listener, Member, Pool
+from tavia.model.protocols import LISTENER_PROTOCOLS, POOL_PROTOCOLS, Transport
+from tavia.model.resources import HealthMonitor, Listener, Member, Pool
 
 INSERTABLE_HEADERS = frozenset(
     {"X-Forwarded-For", "X-Forwarded-Port", "X-Forwarded-Proto", "X-Forwarded-IP", "X-Client-IP", "X-Real-IP"}
@@ -24,13 +25,25 @@ _NO_PERSISTENCE: dict[str, Any] = dict.fromkeys(
 )
 
 
+class Place(NamedTuple):
+    """Where a listener is on a VIP: each transport has ports of its own."""
+
+    transport: Transport
+    port: int
+
+
+def place(row: Listener) -> Place:
+    """A listener's."""
+    return Place(LISTENER_PROTOCOLS[row.protocol].transport, row.protocol_port)
+
+
 def invalid_option(value: object, option: str) -> ApiError:
     """A value that is right elsewhere."""
     return ApiError(400, f"{value} is not a valid option for {option}")
 
 
 def duplicate_listener(protocol_port: int) -> ApiError:
-    """A second listener on a port (TCP's; other protocols have ports of their own)."""
+    """A second listener on a port of one transport."""
     return ApiError(409, f"Another Listener on this Load Balancer is already using protocol_port {protocol_port}")
 
 
@@ -42,7 +55,7 @@ def duplicate_member(address: str, protocol_port: int) -> ApiError:
 def listener(row: Listener, vips: Collection[str]) -> Listener:
     """Headers are for HTTP and known; allowed_cidrs are of the IP version of one of the VIPs."""
     for name, value in row.insert_headers.items():
-        if row.protocol != "HTTP" or name not in INSERTABLE_HEADERS:
+        if LISTENER_PROTOCOLS[row.protocol].mode != "http" or name not in INSERTABLE_HEADERS:
             raise invalid_option(name, f"insert_headers of a listener with protocol {row.protocol}")
         if value.lower() not in ("true", "false"):
             raise invalid_option(value, f"the header {name} of insert_headers: it should be true or false")
@@ -55,7 +68,7 @@ def listener(row: Listener, vips: Collection[str]) -> Listener:
 
 def default_pool(row: Listener, its_pool: Pool) -> None:
     """A listener's protocol takes some protocols of pools only."""
-    if its_pool.protocol not in POOL_PROTOCOLS_OF[row.protocol]:
+    if its_pool.protocol not in LISTENER_PROTOCOLS[row.protocol].pools:
         raise validation_failure(
             f"The pool protocol '{its_pool.protocol}' is invalid while the listener protocol is '{row.protocol}'."
         )
@@ -73,7 +86,7 @@ def pool(row: Pool) -> Pool:
         raise validation_failure("Cookie name is required for session persistence of type APP_COOKIE.")
     if kind != "APP_COOKIE" and cookie:
         raise validation_failure(f"Cookie name is not allowed for session persistence of type {kind}.")
-    if kind != "SOURCE_IP" and row.protocol in ("TCP", "HTTPS"):
+    if kind not in POOL_PROTOCOLS[row.protocol].persistence:
         raise validation_failure(f"Session persistence of type {kind} is not possible with protocol {row.protocol}.")
     for name in ("persistence_timeout", "persistence_granularity"):
         if persistence[name] is not None:

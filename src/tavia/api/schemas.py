@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Required
 
 from annotated_types import Interval, MaxLen
 from oslo_config import cfg
 
 from tavia.api.bodies import LARGEST_INT, Body, closed_dict, format_check, list_of
 from tavia.model.attributes import UUID
+from tavia.model.protocols import PersistenceType
 from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
 
 _TIMEOUTS = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
 
-_PersistenceType = Literal["APP_COOKIE", "HTTP_COOKIE", "SOURCE_IP"]
 _PERSISTENCE: dict[str, Any] = {
     "cookie_name": Annotated[str, MaxLen(255), format_check("cookie_name")],
     "persistence_timeout": Annotated[int, Interval(ge=0, le=LARGEST_INT)],
@@ -26,8 +26,8 @@ _AdditionalVip = closed_dict(
         "ip_address": Annotated[str, format_check("ip")],
     },
 )
-_PersistencePost = closed_dict("SessionPersistencePost", {"type": Required[_PersistenceType]} | _PERSISTENCE)
-_PersistencePut = closed_dict("SessionPersistencePut", {"type": _PersistenceType} | _PERSISTENCE)
+_PersistencePost = closed_dict("SessionPersistencePost", {"type": Required[PersistenceType]} | _PERSISTENCE)
+_PersistencePut = closed_dict("SessionPersistencePut", {"type": PersistenceType} | _PERSISTENCE)
 
 
 def loadbalancer_post(conf: cfg.ConfigOpts) -> Body:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tavia.api.later import LATER
 from tavia.model.attributes import attributes
+from tavia.model.resources import Listener, Member, Pool
 from tavia.model.tree import Tree
 
 
@@ -53,10 +54,10 @@ def _shown(value: Any) -> Any:
 
 def status_tree(tree: Tree) -> dict[str, Any]:
     """Load balancer > listeners > pools > monitor and members, each with its statuses (api-surface, "Statuses")."""
-    pools = {pool.id: pool for pool in tree.pools}
+    pools = {pool.id: pool for pool in tree.of(Pool)}
     listeners = [
         _status(listener) | {"pools": [_pool_status(tree, pools[pool_id]) for pool_id in _pool_ids(listener)]}
-        for listener in tree.listeners
+        for listener in tree.of(Listener)
     ]
     return _status(tree.loadbalancer) | {"listeners": listeners}
 
@@ -70,7 +71,7 @@ def _pool_status(tree: Tree, pool: Any) -> dict[str, Any]:
     status = _status(pool)
     if monitor := tree.monitor_of(pool.id):
         status["health_monitor"] = _status(monitor, "type")
-    return status | {"members": [_status(m, "address", "protocol_port") for m in tree.members_of(pool.id)]}
+    return status | {"members": [_status(m, "address", "protocol_port") for m in tree.below(Member, pool.id)]}
 
 
 def _status(row: Any, *more: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from oslo_config import cfg
 from tavia.api.access import access_of
 from tavia.api.authentication import CHECKED
 from tavia.api.errors import ApiError, validation_failure
-from tavia.cloud.protocols import AddressRefused, Networking, NotFound, Port, Subnet
+from tavia.cloud.protocols import AddressRefused, Networking, NotFound, Port, PortSpec, Subnet
 from tavia.model.seams import SeamError
 from tavia.store.database import OutcomeUnknown
 
@@ -49,15 +49,15 @@ class Vip:
 
 @dataclass(frozen=True)
 class Seen:
-    """A cloud as someone sees it: a project, or we (None). ``look`` is called when something is looked up."""
+    """A cloud as someone sees it: a project, or we (None). ``connect`` is called when something is looked up."""
 
-    look: Callable[[], Networking]
+    connect: Callable[[], Networking]
     project_id: str | None = None
 
     @cached_property
     def networking(self) -> Networking:
         """Its networks."""
-        return self.look()
+        return self.connect()
 
 
 class Vips:
@@ -155,15 +155,17 @@ class Vips:
         for subnet in subnets:
             try:
                 port = self._networking.create_port(
-                    name=f"octavia-lb-{loadbalancer_id}",
-                    network_id=subnet.network_id,
-                    fixed_ips=[(subnet.id, address), *additional],
-                    device_id=f"lb-{loadbalancer_id}",
-                    tags=frozenset(
-                        {f"tavia-deployment={self._deployment_id}", f"tavia-loadbalancer={loadbalancer_id}"}
-                    ),
-                    project_id=body.get("project_id"),
-                    is_vip=True,
+                    PortSpec(
+                        name=f"octavia-lb-{loadbalancer_id}",
+                        network_id=subnet.network_id,
+                        fixed_ips=[(subnet.id, address), *additional],
+                        device_id=f"lb-{loadbalancer_id}",
+                        tags=frozenset(
+                            {f"tavia-deployment={self._deployment_id}", f"tavia-loadbalancer={loadbalancer_id}"}
+                        ),
+                        project_id=body.get("project_id"),
+                        is_vip=True,
+                    )
                 )
             except AddressRefused as refusal:
                 if refusal.code == "subnet-full" and subnet is not subnets[-1]:

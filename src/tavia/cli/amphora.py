@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff.lister import Lister
@@ -24,8 +24,8 @@ COLUMNS = ("id", "loadbalancer", "role", "status", "lb_network_ip", "image_id", 
 class ListAmphorae(DatabaseCommand, Lister):
     """List the amphorae, the version of their agents, and whether a newer image has the tag.
 
-    An amphora is outdated when its image is not the newest one that has [controller_worker] amp_image_tag. To replace
-    one by one of the newest image: openstack loadbalancer amphora failover ID.
+    An amphora is outdated when its image is not the newest one with the tag that its load balancer boots from. To
+    replace one by one of the newest image: openstack loadbalancer amphora failover ID.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -41,13 +41,13 @@ class ListAmphorae(DatabaseCommand, Lister):
         with self.database(parsed_args).read() as conn:
             listed = amphorae.listed(conn)
         try:
-            newest = _newest_image(self.conf(parsed_args))
+            newest = _newest_images(self.conf(parsed_args), {each.image_tag for each in listed})
         except SeamError as error:
             if parsed_args.outdated:
                 raise
             sys.stderr.write(f"tavia: which image is the newest is not known: {error}\n")
-            newest = None
-        rows = [(each, is_outdated(each.amphora.image_id, newest)) for each in listed]
+            newest = {}
+        rows = [(each, is_outdated(each.amphora.image_id, newest.get(each.image_tag))) for each in listed]
         return COLUMNS, [_row(*row) for row in rows if row[1] or not parsed_args.outdated]
 
 
@@ -56,11 +56,12 @@ def is_outdated(image_id: str | None, newest: str | None) -> bool | None:
     return None if None in (image_id, newest) else image_id != newest
 
 
-def _newest_image(conf: cfg.ConfigOpts) -> str | None:
+def _newest_images(conf: cfg.ConfigOpts, tags: Collection[str | None]) -> dict[str | None, str | None]:
+    """By the tag that a load balancer boots from; None stands for the one that is configured."""
     from tavia.cloud import connect  # noqa: PLC0415  slow to import, not needed for help
 
-    worker = conf.controller_worker
-    return connect(conf).images.image_id(worker.amp_image_tag, worker.amp_image_owner_id)
+    worker, images = conf.controller_worker, connect(conf).images
+    return {tag: images.image_id(tag or worker.amp_image_tag, worker.amp_image_owner_id) for tag in tags}
 
 
 def _row(listed: Listed, outdated: bool | None) -> Sequence[Any]:

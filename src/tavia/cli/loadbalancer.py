@@ -46,8 +46,9 @@ class ShowLoadBalancer(DatabaseCommand, ShowOne):
 class ReleaseLoadBalancer(DatabaseCommand):
     """Hand a load balancer to the workers again, at once: one in ERROR, or that stays PENDING.
 
-    Whatever a dead worker left is taken over, and pauses between tries begin anew. It changes nothing of what the
-    load balancer should be, and may be repeated. While a worker works on it, it is refused, and you are told which.
+    Whatever a dead worker left is taken over, and pauses between tries begin anew. What its next amphorae boot with
+    (flavor, zone, image tag) is taken from octavia.conf as it is now; nothing that its tenant asked for changes. It may
+    be repeated. While a worker works on it, it is refused, and you are told which.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -57,6 +58,7 @@ class ReleaseLoadBalancer(DatabaseCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         """See cliff."""
         from tavia.bus import waker  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.config.controller_worker import boots_with  # noqa: PLC0415
         from tavia.model.resources import OUR_PROVIDERS  # noqa: PLC0415
         from tavia.store import history, release  # noqa: PLC0415
 
@@ -67,7 +69,12 @@ class ReleaseLoadBalancer(DatabaseCommand):
         host = socket.gethostname()
         holder = database.write(
             lambda conn: release.release(
-                conn, loadbalancer.id, providers=OUR_PROVIDERS, asked_by=f"{_who()} on {host}", host=host
+                conn,
+                loadbalancer.id,
+                providers=OUR_PROVIDERS,
+                boots_with=boots_with(conf),
+                asked_by=f"{_who()} on {host}",
+                host=host,
             )
         )
         if holder:

@@ -45,7 +45,7 @@ class ListOperations(DatabaseCommand, Lister):
         from tavia.store import history  # noqa: PLC0415  slow to import, not needed for help
 
         with self.database(parsed_args).read() as conn:
-            wanted = history.Wanted(
+            criteria = history.Criteria(
                 loadbalancer_id=history.loadbalancer_id(conn, parsed_args.loadbalancer)
                 if parsed_args.loadbalancer
                 else None,
@@ -56,7 +56,7 @@ class ListOperations(DatabaseCommand, Lister):
                 before=parsed_args.marker,
                 limit=parsed_args.limit,
             )
-            found = history.operations(conn, wanted)
+            found = history.operations(conn, criteria)
         coloured = is_coloured(self.console)
         return LIST_COLUMNS, [row(operation, coloured) for operation in found]
 

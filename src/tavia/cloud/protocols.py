@@ -87,6 +87,25 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortSpec:
+    """The port to make. ``fixed_ips`` are (subnet id, address, None for any); none: the network chooses.
+
+    Without ``security_group_ids`` it has the network's default. ``project_id`` owns it (None: we do). ``is_vip``: it
+    only holds an address, no server is ever plugged into it.
+    """
+
+    name: str
+    network_id: str
+    fixed_ips: Sequence[tuple[str, str | None]]
+    tags: frozenset[str]
+    device_id: str = ""
+    allowed_addresses: frozenset[str] = frozenset()
+    security_group_ids: Sequence[str] = ()
+    project_id: str | None = None
+    is_vip: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityRule:
     """Traffic that a security group lets in, to one port of ``protocol`` (all of it where the protocol has no ports).
 
@@ -215,24 +234,8 @@ class Networking(Protocol):
         """All ports that carry these tags."""
         ...
 
-    def create_port(
-        self,
-        *,
-        name: str,
-        network_id: str,
-        fixed_ips: Sequence[tuple[str, str | None]],
-        tags: frozenset[str],
-        device_id: str = "",
-        allowed_addresses: frozenset[str] = frozenset(),
-        security_group_ids: Sequence[str] = (),
-        project_id: str | None = None,
-        is_vip: bool = False,
-    ) -> Port:
-        """Make a port; ``fixed_ips`` are (subnet id, wanted address or None). Raises NotFound, AddressRefused.
-
-        Without ``security_group_ids`` it has the network's default. ``project_id`` owns it (None: we do). ``is_vip``:
-        it only holds an address, no server is ever plugged into it.
-        """
+    def create_port(self, spec: PortSpec) -> Port:
+        """Make a port. Raises NotFound, AddressRefused."""
         ...
 
     def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:

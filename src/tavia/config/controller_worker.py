@@ -105,3 +105,12 @@ OPTIONS = [
         help="Notify of load balancers created, updated and deleted; see [oslo_messaging_notifications].",
     ),
 ]
+
+
+def boots_with(conf: cfg.ConfigOpts) -> dict[str, str | None]:
+    """What the amphorae of a load balancer that is accepted now boot with, beside its topology: columns of its row."""
+    return {
+        "compute_flavor": conf.controller_worker.amp_flavor_id,
+        "compute_zone": conf.nova.availability_zone,
+        "image_tag": conf.controller_worker.amp_image_tag,
+    }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
+from tavia.model.resources import CHILDREN, Configured, LoadBalancer
+
 GROUP = "quotas"
+LIMITED: tuple[type[Configured], ...] = (LoadBalancer, *CHILDREN)
 OPTIONS = [
-    cfg.IntOpt(f"default_{resource}_quota", default=-1, min=-1, help=f"Most {plural} of one project; -1: no limit.")
-    for resource, plural in (
-        ("load_balancer", "load balancers"),
-        ("listener", "listeners"),
-        ("pool", "pools"),
-        ("member", "members"),
-        ("health_monitor", "health monitors"),
+    cfg.IntOpt(
+        f"default_{resource.table}_quota",
+        default=-1,
+        min=-1,
+        help=f"Most {resource.names.words} of one project; -1: no limit.",
     )
+    for resource in LIMITED
 ]

@@ -60,9 +60,9 @@ def changes(tree: Tree, heartbeats: Iterable[Heartbeat]) -> list[Change]:
     word = spokesman(heartbeats)
     if word is None:
         return []
-    wanted = tree.wanted()
-    rows: tuple[Configured, ...] = (wanted.loadbalancer, *wanted.listeners, *wanted.pools, *wanted.members)
-    judged = _Judgement(wanted, word).statuses
+    intended = tree.intended()
+    rows: tuple[Configured, ...] = (intended.loadbalancer, *(row for row in intended.rows if row.is_reported))
+    judged = _Judgement(intended, word).statuses
     return [Change(type(r), r.id, judged[r.id]) for r in rows if judged[r.id] is not r.operating_status]
 
 
@@ -79,11 +79,11 @@ class _Judgement:
         for key, report in self.word.pools.items():
             pool_id, _, _ = key.partition(":")  # <pool id>:<listener id>, or <pool id> alone
             self.backends.setdefault(pool_id, []).append(report)
-        for member in self.tree.members:
+        for member in self.tree.of(Member):
             self.statuses[member.id] = self._member(member)
-        for pool in self.tree.pools:
+        for pool in self.tree.of(Pool):
             self.statuses[pool.id] = self._pool(pool)
-        for listener in self.tree.listeners:
+        for listener in self.tree.of(Listener):
             self.statuses[listener.id] = self._listener(listener)
         self.statuses[self.tree.loadbalancer.id] = self._loadbalancer(self.tree.loadbalancer)
 
@@ -105,7 +105,7 @@ class _Judgement:
             return pool.operating_status if self._says_nothing_of(pool) else OperatingStatus.OFFLINE
         if any(backend.status == "DOWN" for backend in backends):
             return OperatingStatus.ERROR
-        members = [self.statuses[m.id] for m in self.tree.members_of(pool.id)]
+        members = [self.statuses[m.id] for m in self.tree.below(Member, pool.id)]
         return OperatingStatus.DEGRADED if OperatingStatus.ERROR in members else OperatingStatus.ONLINE
 
     def _listener(self, listener: Listener) -> OperatingStatus:
@@ -119,7 +119,7 @@ class _Judgement:
     def _loadbalancer(self, loadbalancer: LoadBalancer) -> OperatingStatus:
         if not loadbalancer.admin_state_up:
             return OperatingStatus.OFFLINE
-        below = {self.statuses[r.id] for r in (*self.tree.listeners, *self.tree.pools)}
+        below = {self.statuses[r.id] for r in (*self.tree.of(Listener), *self.tree.of(Pool))}
         bad = [s for s in (OperatingStatus.ERROR, OperatingStatus.DEGRADED) if s in below]
         return bad[0] if bad else OperatingStatus.ONLINE
 

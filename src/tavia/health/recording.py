@@ -21,9 +21,9 @@ from tavia.metrics import health as metrics
 from tavia.model.resources import Configured
 from tavia.model.statuses import AmphoraStatus, OperatingStatus
 from tavia.store import intents, liveness, statistics
-from tavia.store.convergence import read_tree
 from tavia.store.database import Database
 from tavia.store.liveness import Known
+from tavia.store.trees import read_tree
 
 LOG = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ class Orphans:
         self._tags = frozenset({f"tavia-deployment={database.deployment_id()}"})
         self._since: dict[Orphan, float] = {}
 
-    def look(self) -> None:
+    def sweep(self) -> None:
         """Report new orphans, remove those known for the grace time. Raises SeamError and the database's errors.
 
         Nothing is removed while the database is younger than the grace time: it may be another one, made anew.

@@ -21,7 +21,7 @@ class Resync:
         self._wake = wake
         self._lagging: dict[str, tuple[str | None, str | None]] = {}
 
-    def look(self) -> None:
+    def sweep(self) -> None:
         """Have those pushed again that differed in the last round already, in the same way.
 
         Once is not enough: a heartbeat sent before a push may be recorded after it. Raises the database's errors.

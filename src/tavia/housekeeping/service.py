@@ -108,8 +108,8 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
         *(counting if serving.port_of(conf) else []),
         Task("Purging old rows", options.cleanup_interval, cleaning),
         Task("Purging dead services", options.cleanup_interval, dead),
-        Task("Looking for orphans", options.cleanup_interval, orphans.look),
-        Task("Looking for amphorae that lag", options.cleanup_interval, resync.look),
+        Task("Looking for orphans", options.cleanup_interval, orphans.sweep),
+        Task("Looking for amphorae that lag", options.cleanup_interval, resync.sweep),
         Task("Looking for certificates near expiry", options.cert_interval, certificates),
     ]
 

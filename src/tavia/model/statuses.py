@@ -1,4 +1,4 @@
-"""Statuses and the one place where their transitions are decided.
+"""Statuses and the one place where their transitions are decided: SQL derives its conditions from the functions here.
 
 Values as in the Octavia v2 API (api-surface, "Enumerations"). A status is what people see; what is intended stands
 in generations (``changed_generation``, ``deleted_generation``, ``replace_generation``), which alone drive the worker.
@@ -72,6 +72,11 @@ def changed(current: ProvisioningStatus) -> ProvisioningStatus:
     if current is ProvisioningStatus.PENDING_CREATE:
         return current
     return ProvisioningStatus.PENDING_UPDATE
+
+
+def applied(current: ProvisioningStatus) -> ProvisioningStatus:
+    """The status of an object as it should be that runs on the amphorae now; one in ERROR too, if it runs at last."""
+    return ProvisioningStatus.ACTIVE if current in (*PENDING, ProvisioningStatus.ERROR) else current
 
 
 def operating_at_creation(*, is_member: bool, has_monitor: bool) -> OperatingStatus:

@@ -5,8 +5,17 @@ What the agent, health and the worker may rely on: a front end is named by its l
 """
 
 from tavia.render.bundle import render_bundle
-from tavia.render.haproxy import unit_of_line
+from tavia.render.haproxy import Proxies, render_proxies, unit_of_line
 from tavia.render.keepalived import VRRP_PRIORITY
 from tavia.render.settings import RenderSettings, VipNetwork, VipSubnet
 
-__all__ = ["VRRP_PRIORITY", "RenderSettings", "VipNetwork", "VipSubnet", "render_bundle", "unit_of_line"]
+__all__ = [
+    "VRRP_PRIORITY",
+    "Proxies",
+    "RenderSettings",
+    "VipNetwork",
+    "VipSubnet",
+    "render_bundle",
+    "render_proxies",
+    "unit_of_line",
+]

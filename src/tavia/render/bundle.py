@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from tavia.amphora.bundle import Bundle, Fence, Interface
+from tavia.amphora.bundle import Bundle, Fence, Interface, ProgramFile
 from tavia.model.member_ports import member_ports
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
-from tavia.render.haproxy import render_haproxy
+from tavia.render.haproxy import Proxies, render_haproxy, render_proxies
 from tavia.render.keepalived import render_keepalived
 from tavia.render.settings import RenderSettings, VipNetwork, VipRange
 
@@ -19,13 +19,19 @@ VIP_INTERFACE = "eth1"
 
 
 def render_bundle(
-    tree: Tree, amphora: Amphora, peer: Amphora | None, network: VipNetwork, settings: RenderSettings, fence: Fence
+    tree: Tree,
+    amphora: Amphora,
+    peer: Amphora | None,
+    network: VipNetwork,
+    settings: RenderSettings,
+    fence: Fence,
+    proxies: Proxies | None = None,
 ) -> Bundle:
     """What ``amphora`` is to do at the tree's generation.
 
-    ``tree`` is a :meth:`Tree.wanted`; ``peer`` is the other half of the pair, None while it is missing and for
-    SINGLE. A peer without an address counts as missing. Raises SeamError (control, amphora-incomplete) when the row
-    lacks what rendering needs.
+    ``tree`` is a :meth:`Tree.intended`; ``peer`` is the other half of the pair, None while it is missing and for
+    SINGLE. A peer without an address counts as missing. ``proxies`` are the tree's, where they were rendered before.
+    Raises SeamError (control, amphora-incomplete) when the row lacks what rendering needs.
     """
     lb = tree.loadbalancer
     if not (amphora.vrrp_ip and amphora.vrrp_mac and lb.vip_address):
@@ -34,11 +40,13 @@ def render_bundle(
             "amphora-incomplete",
             f"amphora {amphora.id} has no address on the VIP's network yet: its port must be made first",
         )
-    files = {"haproxy.cfg": render_haproxy(tree, amphora, peer, settings)}
+    files: dict[str, str] = {
+        ProgramFile.HAPROXY: render_haproxy(proxies or render_proxies(tree, settings), amphora, peer, settings)
+    }
     vips = _vips(lb)
     if paired := lb.topology is Topology.ACTIVE_STANDBY:
         peer_address = peer.vrrp_ip if peer else None
-        files["keepalived.conf"] = render_keepalived(
+        files[ProgramFile.KEEPALIVED] = render_keepalived(
             amphora,
             address=amphora.vrrp_ip,
             peer_address=peer_address,
@@ -76,9 +84,9 @@ def _additional_addresses(amphora: Amphora, network: VipNetwork) -> Iterator[str
 
 def _member_interfaces(tree: Tree, amphora: Amphora) -> Iterator[Interface]:
     """Those on subnets that members are on. No default route: the way to everywhere else is the VIP's."""
-    wanted = tree.member_subnets()
+    subnets = tree.member_subnets()
     for port in member_ports(amphora):
-        if port.port_id and port.subnet_id in wanted:
+        if port.port_id and port.subnet_id in subnets:
             yield Interface(
                 name=port.interface, mac=port.mac, mtu=port.mtu, addresses=(port.address,), routes=port.routes
             )

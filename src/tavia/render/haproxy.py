@@ -8,10 +8,12 @@ run time HAProxy computes that cookie at ``enable dynamic-cookie backend <name>`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from tavia.amphora.paths import HAPROXY_SOCKET, SERVER_STATE
+from tavia.model.protocols import LISTENER_PROTOCOLS, Mode
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.tree import Tree
 from tavia.render.quoting import Place, quoted
@@ -40,21 +42,38 @@ _INSERTED = {
 }
 
 
-def render_haproxy(tree: Tree, amphora: Amphora, peer: Amphora | None, settings: RenderSettings) -> str:
-    """The configuration of ``amphora``; ``peer`` is the other half of its pair, None when there is none.
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """What both amphorae of a pair have alike: front ends and back ends, and whether any keeps a stick table."""
 
-    What is administratively down is left out (a member is ``disabled`` instead), as is a pool that no listener
-    uses. A listener without a pool in service answers 503 (HTTP) or closes (TCP).
+    text: str
+    have_tables: bool
+
+
+def render_proxies(tree: Tree, settings: RenderSettings) -> Proxies:
+    """What is administratively down is left out (a member is ``disabled`` instead), as is a pool that no listener uses.
+
+    A listener without a pool in service answers 503 (HTTP) or closes (TCP).
     """
     served = _served(tree)
-    sections = [_global(amphora, settings), _defaults(settings)]
-    if any(pool and _stick_table(listener, pool) for listener, pool in served):
-        sections.append(_peers(amphora, peer))
+    sections = []
     for listener, pool in served:
         sections.append(_frontend(tree.loadbalancer, listener, pool, settings))
         if pool:
             sections.append(_backend(tree, listener, pool, settings))
-    return "\n\n".join("\n    ".join(section) for section in sections) + "\n"
+    return Proxies(_text(sections), any(pool and _stick_table(listener, pool) for listener, pool in served))
+
+
+def render_haproxy(proxies: Proxies, amphora: Amphora, peer: Amphora | None, settings: RenderSettings) -> str:
+    """The configuration of ``amphora``; ``peer`` is the other half of its pair, None when there is none."""
+    sections = [_global(amphora, settings), _defaults(settings)]
+    if proxies.have_tables:
+        sections.append(_peers(amphora, peer))
+    return "\n\n".join(filter(None, (_text(sections), proxies.text))) + "\n"
+
+
+def _text(sections: Iterable[list[str]]) -> str:
+    return "\n\n".join("\n    ".join(section) for section in sections)
 
 
 def unit_of_line(haproxy_cfg: str, line: int) -> str | None:
@@ -76,8 +95,8 @@ def bracketed(address: str) -> str:
 def _served(tree: Tree) -> list[tuple[Listener, Pool | None]]:
     if not tree.loadbalancer.admin_state_up:
         return []
-    pools = {pool.id: pool for pool in tree.pools if pool.admin_state_up}
-    return [(each, pools.get(each.default_pool_id or "")) for each in tree.listeners if each.admin_state_up]
+    pools = {pool.id: pool for pool in tree.of(Pool) if pool.admin_state_up}
+    return [(each, pools.get(each.default_pool_id or "")) for each in tree.of(Listener) if each.admin_state_up]
 
 
 def _global(amphora: Amphora, settings: RenderSettings) -> list[str]:
@@ -126,7 +145,7 @@ def _frontend(lb: LoadBalancer, listener: Listener, pool: Pool | None, settings:
     ]
     if listener.timeout_tcp_inspect:
         lines.append(f"tcp-request inspect-delay {listener.timeout_tcp_inspect}ms")
-    if listener.protocol == "HTTP":
+    if _mode(listener) == "http":
         # Without it a reload closes idle keep-alive connections under the client (namespaces 3b).
         lines.append("option idle-close-on-response")
         lines += [line for name, line in _INSERTED.items() if listener.insert_headers.get(name, "").lower() == "true"]
@@ -149,7 +168,7 @@ def _logging(lb: LoadBalancer, listener: Listener, settings: RenderSettings) -> 
     if settings.log_format is None:
         return [f"option {_mode(listener)}log"]
     line = settings.log_format.replace("{{ project_id }}", lb.project_id).replace("{{ lb_id }}", lb.id)
-    if listener.protocol != "HTTP":
+    if _mode(listener) != "http":
         # HAProxy refuses these two outside HTTP.
         line = line.replace("%{+Q}r", "-").replace("%ST", "-")
     return [f"log-format {quoted(line)}"]
@@ -167,7 +186,7 @@ def _backend(tree: Tree, listener: Listener, pool: Pool, settings: RenderSetting
         f"timeout server {listener.timeout_member_data}ms",
         *(_monitor(tree.loadbalancer, checked) if checked else ()),
         *_persistence(listener, pool, settings),
-        *(_server(pool, member, checked) for member in tree.members_of(pool.id)),
+        *(_server(pool, member, checked) for member in tree.below(Member, pool.id)),
     ]
 
 
@@ -193,7 +212,7 @@ def _stick_table(listener: Listener, pool: Pool) -> list[str]:
     persistence = pool.session_persistence or {}
     if persistence.get("type") == "SOURCE_IP":
         return ["type ipv6", "stick on src"]  # IPv4 clients are kept as mapped addresses
-    if persistence.get("type") == "APP_COOKIE" and listener.protocol == "HTTP":
+    if persistence.get("type") == "APP_COOKIE" and _mode(listener) == "http":
         # A digest: whole cookies would not fit, and the table crosses the tenant's network in the clear.
         cookie = quoted(persistence.get("cookie_name") or "", Place.ARGUMENT)
         stored, shown = f"res.cook({cookie}),sha1", f"req.cook({cookie}),sha1"
@@ -206,7 +225,7 @@ def _persistence(listener: Listener, pool: Pool, settings: RenderSettings) -> It
     if table := _stick_table(listener, pool):
         yield f"stick-table {table[0]} size {settings.stick_size} peers {_PEERS}"
         yield from table[1:]
-    elif (pool.session_persistence or {}).get("type") == "HTTP_COOKIE" and listener.protocol == "HTTP":
+    elif (pool.session_persistence or {}).get("type") == "HTTP_COOKIE" and _mode(listener) == "http":
         yield "cookie SRV insert indirect nocache dynamic"
         yield f"dynamic-cookie-key {pool.id}"
 
@@ -223,8 +242,8 @@ def _server(pool: Pool, member: Member, monitor: HealthMonitor | None) -> str:
     return line + ("" if member.admin_state_up else " disabled")
 
 
-def _mode(listener: Listener) -> str:
-    return listener.protocol.lower()
+def _mode(listener: Listener) -> Mode:
+    return LISTENER_PROTOCOLS[listener.protocol].mode
 
 
 def _backend_name(listener: Listener, pool: Pool) -> str:

@@ -73,8 +73,8 @@ class OutcomeUnknown(SeamError):
 class Database:
     """What the services hold: reads from a snapshot, writes that survive conflicts."""
 
-    def __init__(self, engine: Engine, snapshots: Engine, looks: Engine) -> None:
-        self.engine, self.snapshots, self.looks = engine, snapshots, looks
+    def __init__(self, engine: Engine, snapshots: Engine, queries: Engine) -> None:
+        self.engine, self.snapshots, self.queries = engine, snapshots, queries
 
     @classmethod
     def connect(
@@ -90,15 +90,15 @@ class Database:
         engine = create_engine(connection, options, answer_timeout=answer_timeout)
         if engine.dialect.name == "sqlite":
             return cls(engine, engine, engine)
-        snapshots, looks = (
+        snapshots, queries = (
             create_engine(connection, options, isolation=isolation, answer_timeout=answer_timeout)
             for isolation in ("REPEATABLE READ", "AUTOCOMMIT")
         )
-        return cls(engine, snapshots, looks)
+        return cls(engine, snapshots, queries)
 
     def dispose(self) -> None:
         """Close the connections that nobody uses; others are made when asked for."""
-        for engine in {self.engine, self.snapshots, self.looks}:
+        for engine in {self.engine, self.snapshots, self.queries}:
             engine.dispose()
 
     @contextmanager
@@ -108,9 +108,9 @@ class Database:
             yield conn
 
     @contextmanager
-    def look(self) -> Iterator[Connection]:
+    def query(self) -> Iterator[Connection]:
         """For one statement that reads: as :meth:`read`, without a transaction and its COMMIT."""
-        with _readable(), self.looks.connect() as conn:
+        with _readable(), self.queries.connect() as conn:
             yield conn
 
     def write(self, work: Callable[[Connection], T], *, in_snapshot: bool = False) -> T:
@@ -149,12 +149,12 @@ class Database:
 
     def deployment_id(self) -> str:
         """The id of this deployment, which cloud resources are tagged with; see :func:`tavia.store.migrate.upgrade`."""
-        with self.look() as conn:
+        with self.query() as conn:
             return str(conn.execute(select(schema.deployment.c.id)).scalar_one())
 
     def age(self) -> float:
         """Seconds since this database was made (not since it was restored)."""
-        with self.look() as conn:
+        with self.query() as conn:
             return float(conn.execute(select(now() - schema.deployment.c.created)).scalar_one())
 
 

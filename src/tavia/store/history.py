@@ -68,7 +68,7 @@ class TakenStep(Entry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Criteria:
     """Which operations: conditions that are not None must all hold. ``since`` is seconds before now.
 
     ``before`` is the id of the last operation of the page before.
@@ -83,10 +83,10 @@ class Wanted:
     limit: int | None = None
 
 
-def operations(conn: Connection, wanted: Wanted) -> list[Operation]:
-    """The newest operations of those wanted, newest first. Raises SeamError no-operation for ``before``."""
-    last = operation(conn, wanted.before) if wanted.before is not None else None
-    return [_entry(Operation, row) for row in conn.execute(listing(wanted, last))]
+def operations(conn: Connection, criteria: Criteria) -> list[Operation]:
+    """The newest operations that meet the criteria, newest first. Raises SeamError no-operation for ``before``."""
+    last = operation(conn, criteria.before) if criteria.before is not None else None
+    return [_entry(Operation, row) for row in conn.execute(listing(criteria, last))]
 
 
 def operation(conn: Connection, id_or_beginning: str) -> Operation:
@@ -144,25 +144,25 @@ def _several(name: str, candidates: Sequence[Row[Any]]) -> str:
     return "\n  ".join([f"several load balancers are called {name!r}, say which by its id:", *lines, *more])
 
 
-def listing(wanted: Wanted, last: Operation | None = None) -> Select[Any]:
-    """The SELECT for operations wanted, those after ``last``; a page is found by its time, not by counting rows."""
+def listing(criteria: Criteria, last: Operation | None = None) -> Select[Any]:
+    """The SELECT for operations that meet the criteria, after ``last``: a page is found by time, not by counting."""
     statement = _select_operations()
     for column, value in (
-        (_operation.loadbalancer_id, wanted.loadbalancer_id),
-        (_operation.host, wanted.host),
-        (_operation.what, wanted.what),
-        (_state(), wanted.state),
+        (_operation.loadbalancer_id, criteria.loadbalancer_id),
+        (_operation.host, criteria.host),
+        (_operation.what, criteria.what),
+        (_state(), criteria.state),
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if wanted.since is not None:
-        statement = statement.where(_operation.started >= now() - wanted.since)
+    if criteria.since is not None:
+        statement = statement.where(_operation.started >= now() - criteria.since)
     if last is not None:
         statement = statement.where(
             _operation.started <= last.started,
             or_(_operation.started < last.started, _operation.id < last.id),
         )
-    return statement.order_by(_operation.started.desc(), _operation.id.desc()).limit(wanted.limit)
+    return statement.order_by(_operation.started.desc(), _operation.id.desc()).limit(criteria.limit)
 
 
 def _select_operations() -> Select[Any]:

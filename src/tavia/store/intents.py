@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, case, exists, func, insert, select, update
 
-from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer
-from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus
+from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer, children_of
+from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus, changed
 from tavia.store import once, schema
 from tavia.store.clock import now
 from tavia.store.rows import to_row, utcnow
@@ -71,8 +71,7 @@ def _pending() -> dict[str, Any]:
 
 
 def _after_change(status: Any) -> Any:
-    never_applied = ProvisioningStatus.PENDING_CREATE
-    return case((status == never_applied, never_applied), else_=ProvisioningStatus.PENDING_UPDATE)
+    return case({before: changed(before) for before in ProvisioningStatus}, value=status)
 
 
 def _accept(
@@ -155,9 +154,15 @@ def _change_where(
     )
 
 
-def mark_deleted(conn: Connection, resource: type[Configured], ids: Collection[str], generation: int) -> None:
-    """Mark rows for deletion; the worker removes what they stand for, then them."""
+def mark_deleted(conn: Connection, resource: type[Configured], ids: Any, generation: int) -> None:
+    """Mark rows for deletion, with all that stands below them; the worker removes what they stand for, then them.
+
+    ``ids`` is a collection, or a SELECT.
+    """
     table = schema.TABLES[resource]
+    for child in children_of(resource):
+        below = schema.TABLES[child].c
+        mark_deleted(conn, child, select(below.id).where(below[child.parent].in_(ids)), generation)
     _mark_deleted_where(conn, resource, generation, table.c.id.in_(ids))
 
 

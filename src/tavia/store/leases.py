@@ -77,7 +77,7 @@ def release(conn: Connection, lease: Lease) -> None:
 
 
 def mark(conn: Connection) -> str:
-    """What a fenced transaction leaves in its lease, see :meth:`tavia.store.convergence.Observed.is_behind`."""
+    """What a fenced transaction leaves in its lease, see :meth:`tavia.store.trees.Observed.is_behind`."""
     run = run_of(conn)
     return f"{run.transaction}.{run.number}"
 

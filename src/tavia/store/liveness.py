@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, or_, select, update
+from sqlalchemy import Connection, case, false, func, not_, or_, select, update
 
 from tavia.model.resources import Configured
 from tavia.model.seams import Fault
@@ -249,7 +249,12 @@ def push_again(conn: Connection, amphora_id: str) -> None:
 
 
 def lagging(conn: Connection, timeout: float) -> dict[str, tuple[str | None, str | None]]:
-    """Amphorae that are heard and report another bundle than their row says: id -> (row's hash, reported hash)."""
+    """Amphorae that are heard and report another bundle than their row says: id -> (row's hash, reported hash).
+
+    By neither of its hashes: an older controller's push leaves ``held_hash`` as it was.
+    """
+    reported = _health.bundle_hash
+    is_held = or_(reported == _amphora.applied_hash, func.coalesce(reported == _amphora.held_hash, false()))
     rows = conn.execute(
         select(_amphora.id, _amphora.applied_hash, _health.bundle_hash)
         .join(schema.amphora_health, _health.amphora_id == _amphora.id)
@@ -258,7 +263,7 @@ def lagging(conn: Connection, timeout: float) -> dict[str, tuple[str | None, str
             _amphora.replace_generation.is_(None),
             _amphora.applied_hash.is_not(None),
             _health.last_update >= now() - timeout,
-            or_(_health.bundle_hash.is_(None), _health.bundle_hash != _amphora.applied_hash),
+            or_(reported.is_(None), not_(is_held)),
         )
     )
     return {row.id: (row.applied_hash, row.bundle_hash) for row in rows}

@@ -10,15 +10,22 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, true
 
-from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.protocols import Transport, over
+from tavia.model.resources import (
+    Amphora,
+    Configured,
+    HealthMonitor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+    children_of,
+)
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import schema
 from tavia.store.rows import from_row
 
 R = TypeVar("R")
-
-COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
-"""The statistics that are kept of each listener on each amphora."""
 
 
 def visible(resource: type[Any]) -> ColumnElement[bool]:
@@ -51,14 +58,14 @@ def find_all(conn: Connection, resource: type[R], *conditions: ColumnElement[boo
     return [from_row(resource, row) for row in conn.execute(statement).mappings()]
 
 
-def wanted(resource: type[Configured]) -> ColumnElement[bool]:
+def intended(resource: type[Configured]) -> ColumnElement[bool]:
     """The condition that a row is not marked deleted: only such a row is in use."""
     return schema.TABLES[resource].c.deleted_generation.is_(None)
 
 
-def below(resource: type[Member] | type[HealthMonitor], pool_id: str) -> ColumnElement[bool]:
-    """The condition that a row belongs to a pool."""
-    return schema.TABLES[resource].c.pool_id == pool_id
+def below(resource: type[Configured], parent_id: str) -> ColumnElement[bool]:
+    """The condition that a row stands right below this parent."""
+    return schema.TABLES[resource].c[resource.parent] == parent_id
 
 
 def ids_by(
@@ -82,15 +89,18 @@ def has_monitor(conn: Connection, pool_id: str) -> bool:
 
 
 def _has_monitor(pool_id: str) -> ColumnElement[bool]:
-    return exists().where(schema.health_monitor.c.pool_id == pool_id, wanted(HealthMonitor))
+    return exists().where(schema.health_monitor.c.pool_id == pool_id, intended(HealthMonitor))
 
 
-def listener_at(conn: Connection, loadbalancer_id: str, protocol_port: int) -> str | None:
-    """The listener of the load balancer on this port, if one is wanted there."""
+def listener_at(conn: Connection, loadbalancer_id: str, transport: Transport, port: int) -> str | None:
+    """The listener of the load balancer on this port of a transport, if one is intended there."""
     listener = schema.listener.c
     return conn.execute(
         select(listener.id).where(
-            listener.loadbalancer_id == loadbalancer_id, listener.protocol_port == protocol_port, wanted(Listener)
+            listener.loadbalancer_id == loadbalancer_id,
+            listener.protocol_port == port,
+            listener.protocol.in_(over(transport)),
+            intended(Listener),
         )
     ).scalar()
 
@@ -112,7 +122,7 @@ def place_for_member(conn: Connection, pool_id: str, address: str, port: int) ->
     """What is to be known before a member is added. A member on its way out takes no place."""
     pool, loadbalancer, member = schema.pool.c, schema.load_balancer.c, schema.member.c
     is_taken = exists().where(
-        member.pool_id == pool_id, member.address == address, member.protocol_port == port, wanted(Member)
+        member.pool_id == pool_id, member.address == address, member.protocol_port == port, intended(Member)
     )
     row = (
         conn.execute(
@@ -143,34 +153,32 @@ def vip_port_in_use(conn: Connection, port_id: str) -> bool:
 
 
 def has_children(conn: Connection, loadbalancer_id: str) -> bool:
-    """Whether listeners or pools are wanted below a load balancer."""
+    """Whether anything is intended below a load balancer."""
     return any(
         conn.execute(
-            select(schema.TABLES[resource].c.id)
-            .where(schema.TABLES[resource].c.loadbalancer_id == loadbalancer_id, wanted(resource))
-            .limit(1)
+            select(schema.TABLES[resource].c.id).where(below(resource, loadbalancer_id), intended(resource)).limit(1)
         ).first()
-        for resource in (Listener, Pool)
+        for resource in children_of(LoadBalancer)
     )
 
 
 def count(conn: Connection, resource: type[Configured], project_id: str) -> int:
     """How many of a resource a project has; what is marked deleted no longer counts."""
     table = schema.TABLES[resource]
-    statement = select(func.count()).where(table.c.project_id == project_id, wanted(resource), visible(resource))
+    statement = select(func.count()).where(table.c.project_id == project_id, intended(resource), visible(resource))
     return conn.execute(statement).scalar_one()
 
 
 def statistics_sum(conn: Connection, column: str, object_id: str) -> dict[str, int]:
     """The counters of a listener or load balancer (``column`` listener_id or loadbalancer_id), over its amphorae."""
     table = schema.listener_statistics
-    sums = (func.coalesce(func.sum(table.c[name]), 0) for name in COUNTERS)
+    sums = (func.coalesce(func.sum(table.c[name]), 0) for name in schema.COUNTERS)
     row = conn.execute(select(*sums).where(table.c[column] == object_id)).one()
-    return {name: int(value) for name, value in zip(COUNTERS, row, strict=True)}
+    return {name: int(value) for name, value in zip(schema.COUNTERS, row, strict=True)}
 
 
 def statistics_of_amphora(conn: Connection, amphora_id: str) -> list[Row[Any]]:
     """The counters of each listener on an amphora."""
     table = schema.listener_statistics
-    columns = (table.c[name] for name in ("listener_id", "loadbalancer_id", *COUNTERS))
+    columns = (table.c[name] for name in ("listener_id", "loadbalancer_id", *schema.COUNTERS))
     return list(conn.execute(select(*columns).where(table.c.amphora_id == amphora_id).order_by(table.c.listener_id)))

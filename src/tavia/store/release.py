@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, true, update
@@ -12,7 +12,7 @@ from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import history, journal, schema
 from tavia.store.clock import now
-from tavia.store.history import Operation, Wanted
+from tavia.store.history import Criteria, Operation
 from tavia.store.liveness import database_time
 from tavia.store.rows import from_row
 
@@ -67,8 +67,8 @@ def situation(conn: Connection, loadbalancer_id: str) -> Situation:
         .where(_amphora.loadbalancer_id == loadbalancer_id, _amphora.status != AmphoraStatus.DELETED)
         .order_by(_amphora.created_at, _amphora.id)
     )
-    last = history.operations(conn, Wanted(loadbalancer_id=loadbalancer_id, limit=1))
-    failed = history.operations(conn, Wanted(loadbalancer_id=loadbalancer_id, state="failed", limit=1))
+    last = history.operations(conn, Criteria(loadbalancer_id=loadbalancer_id, limit=1))
+    failed = history.operations(conn, Criteria(loadbalancer_id=loadbalancer_id, state="failed", limit=1))
     return Situation(
         now=database_time(conn),
         loadbalancer=from_row(LoadBalancer, row),
@@ -88,7 +88,7 @@ def holder(conn: Connection, loadbalancer_id: str, *, ran_out: bool = False) -> 
     ).one_or_none()
     if lease is None:
         return None
-    running = history.operations(conn, Wanted(loadbalancer_id=loadbalancer_id, state="running", limit=1))
+    running = history.operations(conn, Criteria(loadbalancer_id=loadbalancer_id, state="running", limit=1))
     return Holder(
         owner=lease.owner,
         until=lease.until,
@@ -105,12 +105,19 @@ def _progress(conn: Connection, running: Operation) -> float:
 
 
 def release(
-    conn: Connection, loadbalancer_id: str, *, providers: Collection[str], asked_by: str, host: str
+    conn: Connection,
+    loadbalancer_id: str,
+    *,
+    providers: Collection[str],
+    boots_with: Mapping[str, str | None],
+    asked_by: str,
+    host: str,
 ) -> Holder | None:
     """Have a load balancer converged again, at once; None, or who works on it already: nothing is changed then.
 
     What a dead worker left is ended for good: a worker that was only frozen can no longer renew its lease. The pauses
-    between tries begin anew. Safe to repeat. Raises SeamError loadbalancer-deleted, other-provider.
+    between tries begin anew, and its amphorae boot with ``boots_with`` from now on, columns of its row. Safe to repeat.
+    Raises SeamError loadbalancer-deleted, other-provider.
     """
     freed = conn.execute(
         update(schema.lease)
@@ -126,7 +133,7 @@ def release(
             _lb.provider.in_(providers),
             _lb.provisioning_status != ProvisioningStatus.DELETED,
         )
-        .values(due_at=now(), failing_since=None)
+        .values(due_at=now(), failing_since=None, **boots_with)
     )
     if not found.rowcount:
         raise _not_ours(conn, loadbalancer_id, providers)

@@ -6,6 +6,7 @@ Alembic's migrations bring a database to what stands here; a test compares the t
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin
@@ -31,7 +32,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
 from tavia.model.attributes import Attribute, References, attributes
-from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import CHILDREN, Amphora, Configured, LoadBalancer
 
 metadata = MetaData()
 
@@ -70,6 +71,12 @@ def _table(resource: type[Any], *extra: Any) -> Table:
     return Table(resource.table, metadata, *(_column(a) for a in attributes(resource)), *extra)
 
 
+def _child_indexes(resource: type[Configured]) -> Iterator[Index]:
+    """Rows are found by their load balancer and by their parent."""
+    for column in dict.fromkeys(("loadbalancer_id", resource.parent)):
+        yield Index(f"ix_{resource.table}_{column.removesuffix('_id')}", column)
+
+
 load_balancer = _table(
     LoadBalancer,
     Column("unattempted", Boolean, Computed("generation > attempted_generation", persisted=False)),
@@ -78,26 +85,17 @@ load_balancer = _table(
     Index("ix_load_balancer_due_at", "due_at"),
 )
 """``unattempted`` is the database's own: workers, who look every second, find what is due by index."""
-pool = _table(Pool)
-listener = _table(Listener)
-member = _table(Member)
-health_monitor = _table(HealthMonitor)
-amphora = _table(Amphora, Index("ix_amphora_status", "status"))
-
-for _child in (pool, listener, member, health_monitor, amphora):
-    Index(f"ix_{_child.name}_loadbalancer", _child.c.loadbalancer_id)
-Index("ix_member_pool", member.c.pool_id)
-Index("ix_health_monitor_pool", health_monitor.c.pool_id)
+amphora = _table(Amphora, Index("ix_amphora_status", "status"), Index("ix_amphora_loadbalancer", "loadbalancer_id"))
 
 TABLES: dict[type[Any], Table] = {
     LoadBalancer: load_balancer,
-    Pool: pool,
-    Listener: listener,
-    Member: member,
-    HealthMonitor: health_monitor,
+    **{child: _table(child, *_child_indexes(child)) for child in CHILDREN},
     Amphora: amphora,
 }
 """A resource's table."""
+
+pool, listener, health_monitor, member = (metadata.tables[n] for n in ("pool", "listener", "health_monitor", "member"))
+"""For statements that are about just these."""
 
 lease = Table(
     "lease",
@@ -179,16 +177,16 @@ amphora_health = Table(
     Column("agent_version", String(64)),
 )
 
+COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
+"""The statistics that are kept of each listener on each amphora."""
+
 listener_statistics = Table(
     "listener_statistics",
     metadata,
     Column("listener_id", String(36), primary_key=True),
     Column("amphora_id", String(36), primary_key=True),
     Column("loadbalancer_id", String(36), nullable=False, index=True),
-    *(
-        Column(name, BigInteger, nullable=False)
-        for name in ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
-    ),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTERS),
 )
 
 deployment = Table(

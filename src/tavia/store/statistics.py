@@ -13,8 +13,6 @@ from sqlalchemy import Connection, select
 from tavia.store import schema
 from tavia.store.upsert import upsert
 
-COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
-
 
 def listeners_of(conn: Connection, loadbalancer_ids: Collection[str]) -> set[tuple[str, str]]:
     """The pairs (load balancer, listener) of these load balancers: an amphora may count for its own listeners only."""
@@ -27,4 +25,4 @@ def listeners_of(conn: Connection, loadbalancer_ids: Collection[str]) -> set[tup
 
 def record(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write counters in one statement. A row holds the columns of ``listener_statistics``."""
-    upsert(conn, schema.listener_statistics, rows, lambda new: {name: new[name] for name in COUNTERS})
+    upsert(conn, schema.listener_statistics, rows, lambda new: {name: new[name] for name in schema.COUNTERS})

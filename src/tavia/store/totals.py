@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from tavia.model.statuses import PENDING, ProvisioningStatus
 from tavia.store import schema
 from tavia.store.clock import now
-from tavia.store.convergence import IS_DUE
+from tavia.store.due import IS_DUE
 
 _lb = schema.load_balancer.c
 

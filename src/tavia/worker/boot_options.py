@@ -1,11 +1,11 @@
-"""What configuration says about the amphorae that are made."""
+"""What configuration, and its load balancer, say about the amphora that is made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tavia.cloud.protocols import Volume
-from tavia.model.resources import Amphora
+from tavia.model.resources import Amphora, LoadBalancer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,15 @@ class BootOptions:
     build_rate_limit: int | None = None
     peers_only: bool = True
     random_name_length: int = 0
+
+    def of(self, loadbalancer: LoadBalancer) -> BootOptions:
+        """With what its load balancer boots with, where that was resolved when it was accepted."""
+        return replace(
+            self,
+            flavor=loadbalancer.compute_flavor or self.flavor,
+            availability_zone=loadbalancer.compute_zone or self.availability_zone,
+            image_tag=loadbalancer.image_tag or self.image_tag,
+        )
 
     def tags(self, amphora: Amphora) -> frozenset[str]:
         """What all that is made for an amphora carries."""

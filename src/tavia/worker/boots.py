@@ -83,8 +83,8 @@ class Boots:
 
     def boot_server(self, tree: Tree, step: Step, _facts: Facts) -> Record:
         """Compute has taken on one server for the amphora."""
-        amphora = amphora_of(tree, step)
-        validity = timedelta(seconds=self._options.cert_validity)
+        amphora, options = amphora_of(tree, step), self._options.of(tree.loadbalancer)
+        validity = timedelta(seconds=options.cert_validity)
         servers = self._cloud.compute.servers(self._options.tags(amphora))
         if servers:
             for extra in servers[1:]:
@@ -92,13 +92,13 @@ class Boots:
             booted = datetime.fromtimestamp(servers[0].created_at, UTC).replace(tzinfo=None)
             found = {"compute_id": servers[0].id, "image_id": servers[0].image_id, "cert_expiration": booted + validity}
             return Changed(amphora, found, "boot_started_at")
-        image_id = self._cloud.images.image_id(self._options.image_tag, self._options.image_owner_id)
+        image_id = self._cloud.images.image_id(options.image_tag, options.image_owner_id)
         certificate = self._authority.issue_amphora(amphora.id, validity)
         compute_id = self._cloud.compute.boot(
             ServerSpec(
                 name=server_name(amphora.id, self._options.random_name_length),
                 image_id=image_id,
-                flavor=self._options.flavor,
+                flavor=options.flavor,
                 port_ids=self._port_ids(amphora),
                 files={
                     "/etc/octavia/amphora-agent.conf": self.agent_config(amphora).encode(),
@@ -106,13 +106,18 @@ class Boots:
                     "/etc/octavia/certs/client_ca.pem": self._options.client_ca,
                 },
                 tags=self._options.tags(amphora),
-                availability_zone=self._options.availability_zone,
+                availability_zone=options.availability_zone,
                 key_name=self._options.key_name,
                 server_group_id=self._server_group(tree.loadbalancer),
                 volume=self._options.volume,
             )
         )
-        booted_as = {"compute_id": compute_id, "image_id": image_id, "cert_expiration": certificate.expires}
+        booted_as = {
+            "compute_id": compute_id,
+            "compute_flavor": options.flavor,
+            "image_id": image_id,
+            "cert_expiration": certificate.expires,
+        }
         return Changed(amphora, booted_as, "boot_started_at")
 
     def _port_ids(self, amphora: Amphora) -> list[str]:
@@ -188,7 +193,7 @@ class Boots:
 
     def time_since(self, moment: Moment, amphora: Amphora) -> float:
         """Seconds, 0 where it has not come yet."""
-        with self._database.look() as conn:
+        with self._database.query() as conn:
             statement = select(now() - schema.amphora.c[moment]).where(schema.amphora.c.id == amphora.id)
             return float(conn.execute(statement).scalar_one() or 0.0)
 

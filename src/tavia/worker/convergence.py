@@ -1,8 +1,5 @@
 """One load balancer at one generation, from the lease that is taken until it is given back: plan, act, record, commit.
 
-All that is written here is fenced: the first statement of each transaction touches the lease, and one that finds it
-taken over writes nothing (:class:`~tavia.store.leases.LeaseLost` ends the convergence without a trace).
-
 There is one transaction before each effect and one at the end, and the tree is read when the lease is taken. What a
 step leaves behind is written with what comes next: a worker that dies in between has died between effect and row.
 """
@@ -14,11 +11,12 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -32,21 +30,23 @@ from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings
-from tavia.store import convergence as store
-from tavia.store import journal, leases
-from tavia.store.convergence import Observed
+from tavia.store import amphorae, commits, journal
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
+from tavia.store.trees import Observed
 from tavia.worker.boots import BootFailed
 from tavia.worker.faults import fault_of
-from tavia.worker.hold_back import changed_units, forms, refused_rows
+from tavia.worker.fenced_writes import FencedWrites, nothing
+from tavia.worker.hold_back import changed_units, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.observing import observed
 from tavia.worker.plan import (
     OF_A_ROLE,
     OPTIONAL,
     SEAM_OF,
     Commit,
     Converged,
+    Desired,
     Do,
     Facts,
     Failed,
@@ -54,12 +54,10 @@ from tavia.worker.plan import (
     Removed,
     Step,
     Wait,
-    Wanted,
     plan,
     serving,
 )
 from tavia.worker.ports import amphora_of, plug_again
-from tavia.worker.reading import observed
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
 from tavia.worker.rendering import Rendering, VipNetworks
@@ -101,31 +99,28 @@ class Controller:
     announce: Announce
 
 
-def _nothing(_conn: Connection) -> Any:
-    """No work of its own."""
-
-
 class Convergence:
     """The state of one convergence. ``after_a_loss``: the last holder of the lease did not give it back."""
 
     def __init__(self, controller: Controller, lease: Lease, seen: Observed, *, after_a_loss: bool) -> None:
         self.controller = controller
-        self.lease = lease
         self.facts = Facts()
         self.refusals = Refusals()
         self.what, self.outcome = _what(seen.tree), "failed"
+        self._writes = FencedWrites(
+            controller.database, controller.keeper, lease, self.what, controller.host, after_a_loss=after_a_loss
+        )
         self._serial = 0
-        self._operation = ""
-        self._written: str | None = None
-        self._is_journalled = False
         self._recorded_generation = 0
-        self._after_a_loss = after_a_loss
-        self._unwritten: list[Callable[[Connection], None]] = []
-        self._unclosed: list[str] = []
         self._tree = seen.tree
         peers_only = controller.steps.options.peers_only
         self._rendering = Rendering(controller.vip_networks, controller.settings, peers_only=peers_only)
         self._take_in(seen)
+
+    @property
+    def lease(self) -> Lease:
+        """What it runs under, with the epoch that it has now."""
+        return self._writes.lease
 
     def run(self) -> bool:
         """Until nothing is left to do now; whether more was accepted meanwhile.
@@ -149,11 +144,11 @@ class Convergence:
             if self.controller.stopping.is_set():
                 raise Stopping
             if time.monotonic() - self._read_at > FRESH:
-                self._look()
-            wanted, bundles = self._wanted()
-            match plan(self._tree, self.facts, wanted):
+                self._read_again()
+            desired, bundles = self._desired()
+            match plan(self._tree, self.facts, desired):
                 case Do(steps):
-                    self._take(steps, wanted, bundles)
+                    self._take(steps, desired, bundles)
                 case Commit():
                     self._commit_applied()
                 case Converged(missed):
@@ -169,14 +164,14 @@ class Convergence:
 
     # reading and rendering
 
-    def _look(self) -> None:
-        """Read again what to plan from. What is accepted once this generation was pushed is for the next round.
+    def _read_again(self) -> None:
+        """What to plan from. What is accepted once this generation was pushed is for the next round.
 
         Otherwise every push of a burst would be outdated when it is done, and nothing be committed before its end.
         """
-        if self._unwritten:
-            self._write(_nothing)
-        seen = observed(self.controller.database, self.lease, self._written)
+        if self._writes.are_due:
+            self._write(nothing)
+        seen = observed(self.controller.database, self.lease, self._writes.written)
         fresh = seen.tree
         if any(amphora.applied_generation >= self._tree.generation for amphora in fresh.amphorae):
             loadbalancer = dataclasses.replace(self._tree.loadbalancer, due_at=fresh.loadbalancer.due_at)
@@ -185,31 +180,32 @@ class Convergence:
         self._take_in(seen)
 
     def _take_in(self, seen: Observed) -> None:
+        self._writes.generation = self._tree.generation
         timeout, heard = self.controller.heartbeat_timeout, seen.heard
         self._read_at, self._pending_for = time.monotonic(), seen.pending_for
         self.facts.silent = frozenset(key for key, said in heard.items() if said.ago > timeout)
         masters = [key for key, said in heard.items() if said.vrrp_state == "MASTER" and key not in self.facts.silent]
         self.facts.vrrp_master = masters[0] if len(masters) == 1 else None
 
-    def _wanted(self) -> tuple[Wanted, dict[str, Bundle]]:
+    def _desired(self) -> tuple[Desired, dict[str, Bundle]]:
         tree, fence = self._tree, Fence(self.lease.epoch, self._serial, self.lease.owner)
-        return self._rendering.of(tree, serving(tree, self.facts), self.refusals.faults(tree.wanted()), fence)
+        return self._rendering.of(tree, serving(tree, self.facts), self.refusals.faults(tree.intended()), fence)
 
     # acting
 
-    def _take(self, steps: Sequence[Step], wanted: Wanted, bundles: Mapping[str, Bundle]) -> None:
+    def _take(self, steps: Sequence[Step], desired: Desired, bundles: Mapping[str, Bundle]) -> None:
         records = {
             step: journal.StepRecord(
                 id=str(uuid.uuid4()), what=step.kind, seam=SEAM_OF[step.kind], subject=step.subject
             )
             for step in steps
         }
-        self._intend(steps, wanted)
+        self._intend(steps, desired)
 
         def begin(conn: Connection) -> list[Step]:
             begun = self._admitted(conn, steps)
             if begun:
-                journal.open_steps(conn, self._operation, [records[step] for step in begun])
+                journal.open_steps(conn, self._writes.operation, [records[step] for step in begun])
             return begun
 
         begun = self._write(begin)
@@ -221,14 +217,14 @@ class Convergence:
             self._note({step: records[step] for step in begun}, outcomes)
             self._consider(begun, outcomes, bundles)
 
-    def _intend(self, steps: Sequence[Step], wanted: Wanted) -> None:
+    def _intend(self, steps: Sequence[Step], desired: Desired) -> None:
         """Have the rows name what the steps are about to make, in the transaction that begins them."""
         for step in steps:
-            self._leave(self.controller.steps.intent(step, self._tree, wanted.subnet_ids))
+            self._leave(self.controller.steps.intent(step, self._tree, desired.subnet_ids))
 
     def _leave(self, record: Record) -> None:
         self._tree = applied(self._tree, record)
-        self._unwritten.append(partial(write, record=record))
+        self._writes.later(partial(write, record=record))
 
     def _admitted(self, conn: Connection, steps: Sequence[Step]) -> list[Step]:
         """These steps without boots for which others have to end first."""
@@ -236,7 +232,7 @@ class Convergence:
         booting = [step.subject for step in steps if step.kind is Kind.BOOT_SERVER]
         if limit is None or not booting:
             return list(steps)
-        let = store.admit_boots(conn, booting, limit)
+        let = amphorae.admit_boots(conn, booting, limit)
         return [step for step in steps if step.kind is not Kind.BOOT_SERVER or step.subject in let]
 
     def _effect(self, step: Step, bundles: Mapping[str, Bundle]) -> Callable[[], Record | SeamError]:
@@ -273,7 +269,7 @@ class Convergence:
         """Plan on from what the steps left behind; it is written with what comes next."""
         left = [_left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
         failed = {record.id: o for record, o in zip(steps.values(), outcomes, strict=True) if isinstance(o, SeamError)}
-        self._unclosed += [record.id for record in steps.values() if record.id not in failed]
+        self._writes.steps_done(record.id for record in steps.values() if record.id not in failed)
         for record in left:
             self._tree = applied(self._tree, record)
 
@@ -283,7 +279,7 @@ class Convergence:
             for step_id, failure in failed.items():
                 journal.step_failed(conn, step_id, failure)
 
-        self._unwritten.append(late)
+        self._writes.later(late)
 
     def _consider(
         self, steps: Sequence[Step], outcomes: Sequence[Record | SeamError], bundles: Mapping[str, Bundle]
@@ -308,25 +304,12 @@ class Convergence:
             if isinstance(refusal, FenceRefused):
                 self._go_past(refusal)
             else:
-                self.refusals.add(self._tree.wanted(), refusal, bundles[step.subject].files["haproxy.cfg"])
+                self.refusals.add(self._tree.intended(), refusal, bundles[step.subject].files.get(refusal.file, ""))
 
     def _go_past(self, refused: FenceRefused) -> None:
         """An agent holds a later bundle: either we were overtaken, or the database is older than the agent."""
-        old = self.lease
-        held = max(refused.held.epoch, old.epoch)
-        raised = self.controller.database.write(lambda conn: leases.raise_epoch(conn, old, held))
-        LOG.warning(
-            "load balancer %s: database-went-back, epoch %s -> %s", old.loadbalancer_id, old.epoch, raised.epoch
-        )
-        self.controller.keeper.drop(old)
-        self.controller.keeper.hold(raised, time.monotonic())
-        self.lease, self._serial = raised, 0
-        host = self.controller.host
-        self._unwritten.append(
-            lambda conn: journal.event(
-                conn, loadbalancer_id=raised.loadbalancer_id, what="database-went-back", failure=refused, host=host
-            )
-        )
+        self._writes.go_past(refused)
+        self._serial = 0
 
     # committing
 
@@ -334,10 +317,11 @@ class Convergence:
         if self.refusals.pardon():
             return
         tree = self._tree
-        form_of, held = forms(tree.wanted()), self.refusals.faults(tree.wanted())
-        running = {unit: form_of[unit] for unit in changed_units(tree.wanted()) if unit not in held}
+        intended = tree.intended()
+        held = self.refusals.faults(intended)
+        running = {unit: intended.rows.forms[unit] for unit in changed_units(intended) if unit not in held}
         refused = {row: fault for unit, fault in held.items() for row in refused_rows(tree, unit)}
-        self._unwritten.append(lambda conn: store.commit_children(conn, tree, refused, running))
+        self._writes.later(lambda conn: commits.commit_children(conn, tree, refused, running))
         self.facts.committed_generation = tree.generation
 
     def _commit_converged(self, missed: Sequence[str]) -> bool:
@@ -348,7 +332,7 @@ class Convergence:
         again_in = UNREACHED_AGAIN if missed or self.facts.leaving else None
         more = self._end(
             "done",
-            lambda conn: store.commit_converged(
+            lambda conn: commits.commit_converged(
                 conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at
             ),
         )
@@ -364,13 +348,13 @@ class Convergence:
         fault = fault_of(waiting, loadbalancer.fault) if is_told else None
         self._end(
             "waiting",
-            lambda conn: store.commit_wait(conn, loadbalancer.id, generation, again_in, fault),
+            lambda conn: commits.commit_wait(conn, loadbalancer.id, generation, again_in, fault),
             waiting,
         )
 
     def _commit_removed(self) -> None:
         gone = self._tree.loadbalancer
-        self._end("done", lambda conn: store.commit_deleted(conn, gone.id, gone.due_at))
+        self._end("done", lambda conn: commits.commit_deleted(conn, gone.id, gone.due_at))
         self._count_change()
         self.controller.announce(Event.DELETED, gone)
 
@@ -396,10 +380,10 @@ class Convergence:
         is_shown_early = is_served and any(failure is each for each in self.facts.undone.values())
 
         def record(conn: Connection) -> bool:
-            failing_for = store.failing_for(conn, tree.loadbalancer.id)
+            failing_for = commits.failing_for(conn, tree.loadbalancer.id)
             decision = retry(is_final, failing_for, controller.retry_pending_seconds, controller.retry_interval_max)
             shown = ProvisioningStatus.ACTIVE if is_served else ProvisioningStatus.ERROR
-            store.commit_failure(
+            commits.commit_failure(
                 conn,
                 tree.loadbalancer.id,
                 tree.generation,
@@ -414,65 +398,26 @@ class Convergence:
 
     # writing
 
-    def _end(self, state: str, work: Callable[[Connection], T] = _nothing, failure: SeamError | None = None) -> T:
+    def _end(self, state: str, work: Callable[[Connection], T] = nothing, failure: SeamError | None = None) -> T:
         """The last transaction: the operation ends and the lease is given back."""
-
-        def last(conn: Connection) -> T:
-            result = work(conn)
-            journal.close_operation(conn, self._operation, state, failure)
-            return result
-
-        if state == "done":
-            self._unclosed = []  # they end with the operation
-        result = self._write(last, leases.release)
+        with self._counting_what_is_recorded():
+            result = self._writes.end(state, work, failure)
         self.outcome = state
         return result
 
-    def _write(self, work: Callable[[Connection], T], fence: Callable[[Connection, Lease], None] | None = None) -> T:
-        """One fenced transaction, with what was left unwritten so far.
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        with self._counting_what_is_recorded():
+            return self._writes.write(work)
 
-        ``work`` comes before that: it may change the load balancer's row, and the API too locks that before the rows
-        below it. Where it fails, what was unwritten is not tried again: it may be why.
-        """
-        unwritten, self._unwritten = self._unwritten, []
-        if self._unclosed:
-            unwritten.append(partial(journal.steps_done, step_ids=self._unclosed))
-            self._unclosed = []
-        at, ttl = time.monotonic(), self.controller.keeper.ttl
-
-        def fenced(conn: Connection) -> tuple[str, str, T]:
-            if fence:
-                fence(conn, self.lease)
-            else:
-                leases.touch(conn, self.lease, ttl)
-            if not self._is_journalled:
-                self._open_operation(conn)
-            result = work(conn)
-            for late in unwritten:
-                late(conn)
-            return leases.mark(conn), self._operation, result
-
+    @contextmanager
+    def _counting_what_is_recorded(self) -> Iterator[None]:
+        """A commit of children that was not written did not happen."""
         try:
-            # Mark and operation of the run that was committed, which need not be the last one.
-            self._written, self._operation, result = self.controller.database.write(fenced)
+            yield
         except Exception:
             self.facts.committed_generation = self._recorded_generation
             raise
-        self._is_journalled, self._recorded_generation = True, self.facts.committed_generation
-        self.controller.keeper.renewed(self.lease, at)
-        return result
-
-    def _open_operation(self, conn: Connection) -> None:
-        if self._after_a_loss:
-            journal.mark_lost(conn, self.lease.loadbalancer_id)
-        self._operation = journal.open_operation(
-            conn,
-            loadbalancer_id=self.lease.loadbalancer_id,
-            what=self.what,
-            generation=self._tree.generation,
-            epoch=self.lease.epoch,
-            host=self.controller.host,
-        )
+        self._recorded_generation = self.facts.committed_generation
 
 
 def _what(tree: Tree) -> str:

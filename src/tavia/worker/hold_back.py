@@ -1,129 +1,91 @@
 """Which units are held back at their last applied form when HAProxy refuses the configuration. Pure.
 
-A unit is a listener, or a pool with its members and health monitor. Its form is kept in the row (``applied_form``)
-each time it is applied.
+A unit is what the model declares as one: a listener, or a pool with its members and health monitor.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
-from tavia.model.resources import Configured, HealthMonitor, Listener, Member, Pool
+from tavia.model.attributes import References, attributes
+from tavia.model.forms import current, rows_of
+from tavia.model.resources import Configured, Unit
 from tavia.model.statuses import ProvisioningStatus
-from tavia.model.tree import Tree
+from tavia.model.tree import Rows, Tree
 
-NOT_IN_A_FORM = frozenset(
-    {
-        "created_at",
-        "updated_at",
-        "provisioning_status",
-        "operating_status",
-        "fault",
-        "changed_generation",
-        "deleted_generation",
-        "applied_form",
-    }
-)
-"""Columns that do not shape a configuration."""
-
-Form = dict[str, Any]
 C = TypeVar("C", bound=Configured)
-
-
-def forms(tree: Tree) -> dict[str, Form]:
-    """The form of every unit, by its id."""
-    found: dict[str, Form] = {listener.id: {"listener": _columns(listener)} for listener in tree.listeners}
-    for pool in tree.pools:
-        monitor = tree.monitor_of(pool.id)
-        found[pool.id] = {
-            "pool": _columns(pool),
-            "members": [_columns(member) for member in tree.members_of(pool.id)],
-            "healthmonitors": [_columns(monitor)] if monitor else [],
-        }
-    return found
 
 
 def changed_units(tree: Tree) -> list[str]:
     """The units whose form is not the one applied last, newest change first."""
-    now = forms(tree)
-    units: list[Listener | Pool] = [*tree.listeners, *tree.pools]
-    differing = [unit for unit in units if now[unit.id] != unit.applied_form]
-    return [unit.id for unit in sorted(differing, key=lambda unit: -_newest_change(tree, unit))]
+    forms = tree.rows.forms
+    differing = [head for head in tree.rows.units if forms[head.id] != _applied(head)]
+    return [head.id for head in sorted(differing, key=lambda head: -_newest_change(tree, head))]
 
 
 def held_back(tree: Tree, unit_ids: Collection[str]) -> Tree:
     """The tree with these units at their last applied form; one that was never applied is left out.
 
-    A member or monitor that was deleted since does not come back: leaving it out is nothing that HAProxy refuses.
+    What was deleted below it since does not come back: leaving it out is nothing that HAProxy refuses.
     """
     if not unit_ids:
         return tree
-    units: list[Listener | Pool] = [*tree.listeners, *tree.pools]
-    former = [unit.applied_form for unit in units if unit.id in unit_ids and unit.applied_form]
-
-    rows: tuple[Configured, ...] = (*tree.listeners, *tree.pools, *tree.members, *tree.healthmonitors)
-    standing = {row.id for row in rows}
-
-    def revived(resource: type[C], key: str) -> Iterable[C]:
-        for form in former:
-            columns = form.get(key, [])
-            for entry in columns if isinstance(columns, list) else [columns]:
-                if entry["id"] in standing:
-                    yield resource(**entry, created_at=tree.loadbalancer.created_at)
-
-    pools = [*(p for p in tree.pools if p.id not in unit_ids), *revived(Pool, "pool")]
-    listeners = [*(u for u in tree.listeners if u.id not in unit_ids), *revived(Listener, "listener")]
-    pool_ids = {pool.id for pool in pools}
-    return dataclasses.replace(
-        tree,
-        listeners=tuple(_without_missing_pool(listener, pool_ids) for listener in listeners),
-        pools=tuple(pools),
-        members=(*(m for m in tree.members if m.pool_id not in unit_ids), *revived(Member, "members")),
-        healthmonitors=(
-            *(h for h in tree.healthmonitors if h.pool_id not in unit_ids),
-            *revived(HealthMonitor, "healthmonitors"),
-        ),
-    )
+    held = [head for head in tree.rows.units if head.id in unit_ids]
+    away = {row.id for head in held for row in tree.rows.unit(head)}
+    standing = {row.id for row in tree.rows}
+    former = [row for head in held for row in _applied_rows(tree, head) if row.id in standing]
+    rows = [*(row for row in tree.rows if row.id not in away), *former]
+    there = {row.id for row in rows}
+    return dataclasses.replace(tree, rows=Rows(_without_references_to_others(row, there) for row in rows))
 
 
 def held_together(tree: Tree, unit_id: str) -> list[str]:
-    """A unit to hold back, and the listeners that would lose their pool with it: they keep the one they have."""
-    new_pools = {pool.id for pool in tree.pools if pool.applied_form is None}
-    if unit_id not in new_pools:
+    """A unit to hold back, and those that would lose what they use with it: they keep what they used before."""
+    new_units = {head.id for head in tree.rows.units if head.applied_form is None}
+    if unit_id not in new_units:
         return [unit_id]
-    switching = (listener for listener in tree.listeners if listener.default_pool_id == unit_id)
-    return [unit_id, *(each.id for each in switching if _applied_pool(each) not in (None, unit_id))]
-
-
-def _applied_pool(listener: Listener) -> str | None:
-    form = listener.applied_form
-    pool_id: str | None = form["listener"]["default_pool_id"] if form else None
-    return pool_id
+    return [unit_id, *(head.id for head in tree.rows.units if _turns_to(tree, head, unit_id))]
 
 
 def refused_rows(tree: Tree, unit_id: str) -> list[str]:
     """The ids of a held-back unit's rows whose change did not come to be: the unit's own and what is below it."""
-    below: tuple[Configured, ...] = (
-        *tree.members_of(unit_id),
-        *(h for h in tree.healthmonitors if h.pool_id == unit_id),
-    )
+    head = next(head for head in tree.rows.units if head.id == unit_id)
+    _, *below = tree.rows.unit(head)
     return [unit_id, *(row.id for row in below if row.provisioning_status is not ProvisioningStatus.ACTIVE)]
 
 
-def _columns(row: Configured) -> Form:
-    return {f.name: getattr(row, f.name) for f in dataclasses.fields(row) if f.name not in NOT_IN_A_FORM}
+def _applied(head: Unit) -> object:
+    return current(head.applied_form) if head.applied_form else None
 
 
-def _newest_change(tree: Tree, unit: Listener | Pool) -> int:
-    below: tuple[Configured, ...] = (*tree.members_of(unit.id), *tree.healthmonitors)
-    return max(
-        row.changed_generation for row in (unit, *below) if row is unit or getattr(row, "pool_id", "") == unit.id
+def _applied_rows(tree: Tree, head: Unit) -> list[Configured]:
+    return list(rows_of(head.applied_form, tree.loadbalancer.created_at)) if head.applied_form else []
+
+
+def _newest_change(tree: Tree, head: Unit) -> int:
+    return max(row.changed_generation for row in tree.rows.unit(head))
+
+
+def _turns_to(tree: Tree, head: Unit, unit_id: str) -> bool:
+    """Whether a row of this unit uses another one that used something else when it was applied last."""
+    before = {row.id: row for row in _applied_rows(tree, head)}
+    return any(
+        getattr(row, name) == unit_id and getattr(before.get(row.id), name, None) not in (None, unit_id)
+        for row in tree.rows.unit(head)
+        for name in _uses(type(row))
     )
 
 
-def _without_missing_pool(listener: Listener, pool_ids: Collection[str]) -> Listener:
-    if listener.default_pool_id in pool_ids:
-        return listener
-    return dataclasses.replace(listener, default_pool_id=None)
+def _uses(resource: type[Configured]) -> Iterator[str]:
+    """The attributes by which a resource uses another that it does not stand below."""
+    for attribute in attributes(resource):
+        if attribute.marker(References) and attribute.name not in (resource.parent, "loadbalancer_id"):
+            yield attribute.name
+
+
+def _without_references_to_others(row: C, there: Collection[str]) -> C:
+    missing = [name for name in _uses(type(row)) if getattr(row, name) is not None and getattr(row, name) not in there]
+    without: dict[str, Any] = dict.fromkeys(missing)
+    return dataclasses.replace(row, **without) if missing else row

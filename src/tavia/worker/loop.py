@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tavia.bus import Wakeups
 from tavia.metrics import worker as metrics
-from tavia.store import convergence as store
+from tavia.store.due import due
 from tavia.store.leases import Lease
 from tavia.worker.convergence import Controller
 from tavia.worker.rounds import converge
@@ -66,9 +66,9 @@ class Loop:
 
     def take_due(self) -> bool:
         """Begin to converge what is due, in random order. Whether there were too few threads for all."""
-        with self._controller.database.look() as conn:
-            due = store.due(conn, self._providers, limit=1000)
-        for free in due:
+        with self._controller.database.query() as conn:
+            found = due(conn, self._providers, limit=1000)
+        for free in found:
             if free.loadbalancer_id in self._under_way:
                 continue
             if not self._free.acquire(blocking=False):

@@ -79,7 +79,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Desired:
     """What the tree asks for: the hash of each serving amphora's bundle, members' subnets, the VIP's security rules.
 
     ``security_hash`` stands for the rules.
@@ -172,23 +172,23 @@ def serving(tree: Tree, facts: Facts) -> tuple[Amphora, ...]:
     return tuple(found)
 
 
-def plan(tree: Tree, facts: Facts, wanted: Wanted) -> Answer:
+def plan(tree: Tree, facts: Facts, desired: Desired) -> Answer:
     """The next answer."""
     if tree.loadbalancer.deleted_generation is not None:
         return _removal(tree, facts)
     carrying = serving(tree, facts)
-    is_secured = tree.loadbalancer.security_hash == wanted.security_hash
-    if steps := _not_undone(facts, () if is_secured else _secure(tree, facts), _prepare(tree, facts, wanted)):
+    is_secured = tree.loadbalancer.security_hash == desired.security_hash
+    if steps := _not_undone(facts, () if is_secured else _secure(tree, facts), _prepare(tree, facts, desired)):
         return Do(steps)
-    outdated = [a for a in carrying if not _runs(a, tree, wanted) and not _given_up(a, facts)]
+    outdated = [a for a in carrying if not _runs(a, tree, desired) and not _given_up(a, facts)]
     if outdated:
         return Do(tuple(Step(Kind.PUSH_BUNDLE, a.id) for a in outdated))
-    applied = is_secured and any(_runs(a, tree, wanted) for a in carrying)
+    applied = is_secured and any(_runs(a, tree, desired) for a in carrying)
     if applied and facts.committed_generation < tree.generation:
         return Commit()
-    if steps := _not_undone(facts, _fence(tree, facts), _boot(tree, facts), _leftovers(tree, facts, wanted)):
+    if steps := _not_undone(facts, _fence(tree, facts), _boot(tree, facts), _leftovers(tree, facts, desired)):
         return Do(steps)
-    return _obstacle(tree, facts) or Converged(missed=tuple(a.id for a in carrying if not _runs(a, tree, wanted)))
+    return _obstacle(tree, facts) or Converged(missed=tuple(a.id for a in carrying if not _runs(a, tree, desired)))
 
 
 def _not_undone(facts: Facts, *choices: Iterable[Step]) -> tuple[Step, ...]:
@@ -229,10 +229,10 @@ def _secure(tree: Tree, facts: Facts) -> list[Step]:
     return [*(each for each in _boots(tree, facts) if each.kind is Kind.CREATE_AMPHORA), step]
 
 
-def _prepare(tree: Tree, facts: Facts, wanted: Wanted) -> Iterator[Step]:
+def _prepare(tree: Tree, facts: Facts, desired: Desired) -> Iterator[Step]:
     """Of each amphora that stands one port at a time: what a step leaves behind is in one column."""
     for amphora in _prepared(tree, facts):
-        missing = sorted(wanted.subnet_ids - plugged_subnets(amphora))
+        missing = sorted(desired.subnet_ids - plugged_subnets(amphora))
         plugs = (Step(Kind.PLUG_PORT, amphora.id, subnet_id) for subnet_id in missing)
         yield from islice((step for step in plugs if step not in facts.undone), 1)
         if amphora.qos_policy_id != tree.loadbalancer.vip_qos_policy_id:
@@ -265,8 +265,8 @@ def _ready(amphora: Amphora, facts: Facts) -> bool:
     return amphora.status is AmphoraStatus.ALLOCATED or amphora.id in facts.answering
 
 
-def _runs(amphora: Amphora, tree: Tree, wanted: Wanted) -> bool:
-    return amphora.applied_generation >= tree.generation and amphora.applied_hash == wanted.hashes[amphora.id]
+def _runs(amphora: Amphora, tree: Tree, desired: Desired) -> bool:
+    return amphora.applied_generation >= tree.generation and amphora.applied_hash == desired.hashes[amphora.id]
 
 
 def _given_up(amphora: Amphora, facts: Facts) -> bool:
@@ -331,11 +331,11 @@ def _removals(amphorae: Iterable[Amphora], facts: Facts) -> Iterator[Step]:
     return (Step(Kind.REMOVE_AMPHORA, a.id) for a in amphorae if a.id not in facts.leaving)
 
 
-def _leftovers(tree: Tree, facts: Facts, wanted: Wanted) -> Iterator[Step]:
+def _leftovers(tree: Tree, facts: Facts, desired: Desired) -> Iterator[Step]:
     gone = (AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR)
     yield from _removals((a for a in tree.amphorae if a.status in gone), facts)
     for amphora in serving(tree, facts):
-        if _runs(amphora, tree, wanted):
-            unused = sorted({port.subnet_id for port in member_ports(amphora)} - wanted.subnet_ids)
+        if _runs(amphora, tree, desired):
+            unused = sorted({port.subnet_id for port in member_ports(amphora)} - desired.subnet_ids)
             unplugs = (Step(Kind.UNPLUG_PORT, amphora.id, subnet_id) for subnet_id in unused)
             yield from islice((step for step in unplugs if step not in facts.undone), 1)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 
-from tavia.cloud.protocols import AddressRefused, Cloud, NotFound, Port
+from tavia.cloud.protocols import AddressRefused, Cloud, NotFound, Port, PortSpec
 from tavia.model.member_ports import MemberPort, as_column, filled, member_ports
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
@@ -31,7 +31,7 @@ class Ports:
     def secure_vip(self, tree: Tree, _step: Step, facts: Facts) -> Record:
         """The VIP's port is there, and its security group lets in what listeners want."""
         loadbalancer = tree.loadbalancer
-        rules = security_rules(tree.wanted(), peers_only=self._options().peers_only)
+        rules = security_rules(tree.intended(), peers_only=self._options().peers_only)
         tags = self._options().loadbalancer_tags(loadbalancer.id)
         port_id = self._vip_port(loadbalancer)
         group_id = self._networking.ensure_security_group(group_name(loadbalancer.id), tags, rules)
@@ -61,16 +61,18 @@ class Ports:
                 return port.id
         try:
             port = self._networking.create_port(
-                name=f"octavia-lb-{loadbalancer.id}",
-                network_id=loadbalancer.vip_network_id or "",
-                fixed_ips=[
-                    (loadbalancer.vip_subnet_id or "", loadbalancer.vip_address),
-                    *((vip["subnet_id"], vip["ip_address"]) for vip in loadbalancer.additional_vips),
-                ],
-                device_id=f"lb-{loadbalancer.id}",
-                tags=tags,
-                project_id=loadbalancer.project_id,
-                is_vip=True,
+                PortSpec(
+                    name=f"octavia-lb-{loadbalancer.id}",
+                    network_id=loadbalancer.vip_network_id or "",
+                    fixed_ips=[
+                        (loadbalancer.vip_subnet_id or "", loadbalancer.vip_address),
+                        *((vip["subnet_id"], vip["ip_address"]) for vip in loadbalancer.additional_vips),
+                    ],
+                    device_id=f"lb-{loadbalancer.id}",
+                    tags=tags,
+                    project_id=loadbalancer.project_id,
+                    is_vip=True,
+                )
             )
         except (AddressRefused, NotFound) as refusal:
             advice = f"it cannot be made again ({refusal.message}): free its address, or delete the load balancer"
@@ -138,11 +140,13 @@ class Ports:
             message = f"network {network_id} of [controller_worker] amp_boot_network_list has no subnet: give it one"
             raise SeamError(Seam.CONTROL, "no-boot-subnet", message, permanent=True)
         return self._networking.create_port(
-            name=name,
-            network_id=network_id,
-            fixed_ips=[(subnet_ids[0], None)],
-            tags=self._options().tags(amphora),
-            security_group_ids=self._options().security_group_ids if purpose == "mgmt" else (),
+            PortSpec(
+                name=name,
+                network_id=network_id,
+                fixed_ips=[(subnet_ids[0], None)],
+                tags=self._options().tags(amphora),
+                security_group_ids=self._options().security_group_ids if purpose == "mgmt" else (),
+            )
         )
 
     def _boot_network_ids(self) -> tuple[str, ...]:
@@ -166,12 +170,14 @@ class Ports:
             *((vip["subnet_id"], vip["ip_address"]) for vip in loadbalancer.additional_vips),
         ]
         return existing.get(name) or self._networking.create_port(
-            name=name,
-            network_id=loadbalancer.vip_network_id or "",
-            fixed_ips=[(subnet_id, None) for subnet_id, _ in vips],
-            tags=self._options().tags(amphora),
-            allowed_addresses=frozenset(address for _, address in vips),
-            security_group_ids=[loadbalancer.security_group_id] if loadbalancer.security_group_id else [],
+            PortSpec(
+                name=name,
+                network_id=loadbalancer.vip_network_id or "",
+                fixed_ips=[(subnet_id, None) for subnet_id, _ in vips],
+                tags=self._options().tags(amphora),
+                allowed_addresses=frozenset(address for _, address in vips),
+                security_group_ids=[loadbalancer.security_group_id] if loadbalancer.security_group_id else [],
+            )
         )
 
     def set_qos_policy(self, tree: Tree, step: Step, _facts: Facts) -> Record:
@@ -211,10 +217,12 @@ class Ports:
         network = self._networking.network(subnet.network_id)
         name = _member_port_name(amphora, wanted.subnet_id)
         port = existing.get(name) or self._networking.create_port(
-            name=name,
-            network_id=network.id,
-            fixed_ips=[(subnet.id, None)],
-            tags=self._options().tags(amphora),
+            PortSpec(
+                name=name,
+                network_id=network.id,
+                fixed_ips=[(subnet.id, None)],
+                tags=self._options().tags(amphora),
+            )
         )
         return replace(
             wanted,

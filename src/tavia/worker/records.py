@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.statuses import AmphoraStatus
 from tavia.model.tree import Tree
-from tavia.store import convergence as store
+from tavia.store import amphorae, commits
 
 Moment = Literal["boot_started_at", "active_at"]
 
@@ -54,11 +54,11 @@ def applied(tree: Tree, record: Record) -> Tree:
             return dataclasses.replace(tree, amphorae=(*tree.amphorae, amphora))
         case VipChanged(_, values):
             loadbalancer = dataclasses.replace(tree.loadbalancer, **values)
-            amphorae = tuple(dataclasses.replace(a, ha_port_id=loadbalancer.vip_port_id) for a in tree.amphorae)
-            return dataclasses.replace(tree, loadbalancer=loadbalancer, amphorae=amphorae)
+            named = tuple(dataclasses.replace(a, ha_port_id=loadbalancer.vip_port_id) for a in tree.amphorae)
+            return dataclasses.replace(tree, loadbalancer=loadbalancer, amphorae=named)
         case Changed(before, values):
-            amphorae = tuple(dataclasses.replace(a, **values) if a.id == before.id else a for a in tree.amphorae)
-            standing = tuple(a for a in amphorae if a.status is not AmphoraStatus.DELETED)
+            changed = (dataclasses.replace(a, **values) if a.id == before.id else a for a in tree.amphorae)
+            standing = tuple(a for a in changed if a.status is not AmphoraStatus.DELETED)
             return dataclasses.replace(tree, amphorae=standing)
 
 
@@ -66,8 +66,8 @@ def write(conn: Connection, record: Record) -> None:
     """Put it into the database."""
     match record:
         case Added(amphora):
-            store.add_amphora(conn, amphora)
+            amphorae.add(conn, amphora)
         case VipChanged(before, values):
-            store.change_vip(conn, before, values)
+            commits.change_vip(conn, before, values)
         case Changed(before, values, moment):
-            store.change_amphora(conn, before, values, moment)
+            amphorae.change(conn, before, values, moment)

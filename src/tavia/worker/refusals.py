@@ -15,7 +15,7 @@ from tavia.worker.hold_back import changed_units, held_together
 
 
 class Refusals:
-    """``tree`` is always a :meth:`Tree.wanted`."""
+    """``tree`` is always a :meth:`Tree.intended`."""
 
     def __init__(self) -> None:
         self._held: dict[str, Fault] = {}
@@ -26,12 +26,15 @@ class Refusals:
         """The units held back, with what has to be held back with them."""
         return {each: fault for unit, fault in self._held.items() for each in held_together(tree, unit)}
 
-    def add(self, tree: Tree, refused: BundleRefused, haproxy_cfg: str) -> None:
-        """Hold back the unit that HAProxy named, else the newest changed one. Raises ``refused`` where none is left."""
+    def add(self, tree: Tree, refused: BundleRefused, text: str) -> None:
+        """Hold back the unit that HAProxy named, else the newest changed one. Raises ``refused`` where none is left.
+
+        ``text`` is the file that was refused; only HAProxy's has units in it.
+        """
         candidates = [unit for unit in changed_units(tree) if unit not in self.faults(tree)]
         if not candidates:
             raise refused
-        named = unit_of_line(haproxy_cfg, refused.line) if refused.line else None
+        named = unit_of_line(text, refused.line) if refused.line else None
         named = named or next((unit for unit in candidates if unit in refused.message), None)
         unit = named if named in candidates else candidates[0]
         if unit not in self._pardoned and unit != named:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.cloud.protocols import Networking
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import SeamError
 from tavia.model.statuses import AmphoraStatus
-from tavia.model.tree import Tree
-from tavia.render import RenderSettings, VipNetwork, VipSubnet, render_bundle
+from tavia.model.tree import Rows, Tree
+from tavia.render import Proxies, RenderSettings, VipNetwork, VipSubnet, render_bundle, render_proxies
 from tavia.worker.hold_back import held_back
-from tavia.worker.plan import Wanted
+from tavia.worker.plan import Desired
 from tavia.worker.security import rules_hash, security_rules
 
-NOTHING = Wanted(hashes={})
+NOTHING = Desired(hashes={})
 REMEMBERED, KNOWN = 60.0, 10000
 """Seconds for which what the cloud says of a network counts, and of how many it is kept."""
 
@@ -63,34 +64,58 @@ class VipNetworks:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """What of a tree's rows with these units held back is the same for all amphorae, at a generation."""
+
+    rows: Rows
+    generation: int
+    held: frozenset[str]
+    served: Rows
+    proxies: Proxies
+
+
 class Rendering:
-    """One convergence's."""
+    """One convergence's: what a tree asks for is rendered once, however often it is planned from."""
 
     def __init__(self, vip_networks: VipNetworks, settings: RenderSettings, *, peers_only: bool) -> None:
         self._vip_networks = vip_networks
         self._settings = settings
         self._peers_only = peers_only
+        self._last: _Rendered | None = None
 
     def of(
         self, tree: Tree, carrying: Sequence[Amphora], held: Collection[str], fence: Fence
-    ) -> tuple[Wanted, dict[str, Bundle]]:
-        """What is wanted, and the bundles of the amphorae that carry the traffic, by their ids.
+    ) -> tuple[Desired, dict[str, Bundle]]:
+        """What is desired, and the bundles of the amphorae that carry the traffic, by their ids.
 
         ``held`` are the units that are held back. Raises SeamError.
         """
         if tree.loadbalancer.deleted_generation is not None:
             return NOTHING, {}
-        wanted = held_back(tree.wanted(), held)
-        bundles = {amphora.id: self._bundle(wanted, amphora, carrying, fence) for amphora in carrying}
-        rules = security_rules(tree.wanted(), peers_only=self._peers_only)
+        rendered = self._rendered(tree, frozenset(held))
+        served = replace(tree, rows=rendered.served)
+        bundles = {each.id: self._bundle(served, each, carrying, fence, rendered.proxies) for each in carrying}
+        rules = security_rules(tree.intended(), peers_only=self._peers_only)
         hashes = {key: bundle.hash for key, bundle in bundles.items()}
-        return Wanted(hashes, wanted.member_subnets(), rules_hash(rules)), bundles
+        return Desired(hashes, served.member_subnets(), rules_hash(rules)), bundles
 
-    def _bundle(self, wanted: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence) -> Bundle:
-        others = (*carrying, *(a for a in wanted.amphorae if _will_carry(a)))
+    def _rendered(self, tree: Tree, held: frozenset[str]) -> _Rendered:
+        last = self._last
+        if last and last.rows is tree.rows and (last.generation, last.held) == (tree.generation, held):
+            return last
+        served = held_back(tree.intended(), held)
+        proxies = render_proxies(served, self._settings)
+        self._last = _Rendered(tree.rows, tree.generation, held, served.rows, proxies)
+        return self._last
+
+    def _bundle(
+        self, served: Tree, amphora: Amphora, carrying: Sequence[Amphora], fence: Fence, proxies: Proxies
+    ) -> Bundle:
+        others = (*carrying, *(a for a in served.amphorae if _will_carry(a)))
         peers = [a for a in others if a.role is not amphora.role]
-        network = self._vip_networks.of(wanted.loadbalancer)
-        return render_bundle(wanted, amphora, peers[0] if peers else None, network, self._settings, fence)
+        network = self._vip_networks.of(served.loadbalancer)
+        return render_bundle(served, amphora, peers[0] if peers else None, network, self._settings, fence, proxies)
 
 
 def _will_carry(amphora: Amphora) -> bool:

@@ -9,10 +9,9 @@ import time
 from sqlalchemy import Connection
 
 from tavia.metrics import worker as metrics
-from tavia.store import convergence as store
 from tavia.store import leases
-from tavia.store.convergence import Observed
 from tavia.store.leases import Lease, LeaseLost
+from tavia.store.trees import Observed, observe
 from tavia.worker.convergence import Controller, Convergence
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ def begin(controller: Controller, last: Lease, owner: str) -> Convergence | None
 
     def take(conn: Connection) -> tuple[Lease, Observed] | None:
         lease = leases.take(conn, last, owner, controller.keeper.ttl)
-        return (lease, store.observe(conn, lease.loadbalancer_id)) if lease else None
+        return (lease, observe(conn, lease.loadbalancer_id)) if lease else None
 
     taken = controller.database.write(take, in_snapshot=True)
     if taken is None:

@@ -8,13 +8,11 @@ from dataclasses import astuple
 from ipaddress import ip_network
 
 from tavia.cloud.protocols import SecurityRule
+from tavia.model.protocols import LISTENER_PROTOCOLS
 from tavia.model.resources import Listener
 from tavia.model.statuses import Topology
 from tavia.model.tree import Tree
 from tavia.render.haproxy import PEER_PORT
-
-_TRANSPORT = {"HTTP": "tcp", "TCP": "tcp"}
-"""What a listener's protocol runs over."""
 
 
 def group_name(loadbalancer_id: str) -> str:
@@ -25,10 +23,10 @@ def group_name(loadbalancer_id: str) -> str:
 def security_rules(tree: Tree, *, peers_only: bool) -> frozenset[SecurityRule]:
     """What is let in: each listener's port, from where it allows, and what the two of a pair tell each other.
 
-    ``tree`` is a :meth:`Tree.wanted`; ``peers_only``: the pair's own traffic is let in from each other alone.
+    ``tree`` is a :meth:`Tree.intended`; ``peers_only``: the pair's own traffic is let in from each other alone.
     """
     lb = tree.loadbalancer
-    served = [each for each in tree.listeners if each.admin_state_up and lb.admin_state_up]
+    served = [each for each in tree.of(Listener) if each.admin_state_up and lb.admin_state_up]
     rules = {rule for listener in served for rule in _rules_of(listener)}
     if lb.topology is Topology.ACTIVE_STANDBY:
         rules |= {
@@ -46,4 +44,6 @@ def rules_hash(rules: frozenset[SecurityRule]) -> str:
 def _rules_of(listener: Listener) -> Iterator[SecurityRule]:
     for cidr in listener.allowed_cidrs or (None,):
         source = str(ip_network(cidr, strict=False)) if cidr else None
-        yield SecurityRule(protocol=_TRANSPORT[listener.protocol], port=listener.protocol_port, remote_cidr=source)
+        yield SecurityRule(
+            protocol=LISTENER_PROTOCOLS[listener.protocol].transport, port=listener.protocol_port, remote_cidr=source
+        )

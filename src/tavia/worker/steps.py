@@ -94,7 +94,7 @@ class Steps:
         """
         agent = self._agent_of(amphora)
         try:
-            agent.put_bundle(replace(bundle, fence=fence))
+            answer = agent.put_bundle(replace(bundle, fence=fence))
         except (Unreachable, TlsRefused, AgentFailed) as failure:
             is_booting = amphora.status is AmphoraStatus.BOOTING
             if is_booting and self._boots.time_since("active_at", amphora) > self.options.agent_patience:
@@ -108,6 +108,7 @@ class Steps:
                 "status": AmphoraStatus.ALLOCATED,
                 "applied_generation": bundle.generation,
                 "applied_hash": bundle.hash,
+                "held_hash": answer.hash[:64],
             },
         )
 
@@ -125,7 +126,7 @@ class Steps:
                 vrrp_id=1,
                 vrrp_interface="eth1",
                 vrrp_priority=VRRP_PRIORITY[role],
-                compute_flavor=self.options.flavor,
+                compute_flavor=self.options.of(loadbalancer).flavor,
             )
         )
 

@@ -11,7 +11,7 @@ import pytest
 from driver_stand import Stand
 from openstack_cloud import NoCloud, find_cloud
 
-from tavia.cloud.protocols import Cloud, Port
+from tavia.cloud.protocols import Cloud, Port, PortSpec
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +51,6 @@ def make_port(stand: Stand, cloud: Cloud) -> Callable[..., Port]:
     def make(**changes: Any) -> Port:
         network_id, subnet_id = stand.tenants
         arguments: dict[str, Any] = {"name": "p", "network_id": network_id, "fixed_ips": [(subnet_id, None)]}
-        return cloud.networking.create_port(**{**arguments, "tags": stand.tags, **changes})
+        return cloud.networking.create_port(PortSpec(**{**arguments, "tags": stand.tags, **changes}))
 
     return make

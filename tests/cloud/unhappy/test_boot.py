@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from controllers import Service
 from faults import Expected, healed, nothing_half_made, parts, removed_again, shown, vip_parts
 from instance import eventually
 from openstack_cloud import TINY_FLAVOR, OpenStackCloud
@@ -55,13 +57,28 @@ def check(
     with tavia.another_worker(**groups) as worker, ExitStack() as cleanup:
         if mend:
             cleanup.callback(tavia.clear)  # while the project of this worker is there
+        resolve_anew(worker, made)
         shown(tavia, made, worker, expected, SHOWN_SECONDS)
         nothing_half_made(tavia)
         if mend:
             mend()
             healed(tavia, made)
     if not mend:
+        resolve_anew(tavia.worker, made)
         healed(tavia, made)
+
+
+def resolve_anew(worker: Service, loadbalancer_id: str) -> None:
+    """Have a load balancer boot with what this worker's configuration says, once nobody works on it."""
+
+    def released() -> bool:
+        try:
+            worker.tavia("loadbalancer", "release", loadbalancer_id)
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    eventually(released, "nobody works on it", 30)
 
 
 def test_no_image_has_the_tag(booting: TaviaOnCloud, unique: str) -> None:
@@ -82,7 +99,10 @@ def test_of_two_images_with_the_tag_the_newest_is_taken_and_the_log_says_so(
 
 def _newest_is_taken(booting: TaviaOnCloud, unique: str, newest: str) -> None:
     with booting.another_worker(controller_worker={"amp_image_tag": unique}) as worker:
+        worker.freeze()  # or it might boot it before
         made = booting.create("unhappy")
+        resolve_anew(worker, made["id"])
+        worker.thaw()
         (server,) = eventually(lambda: booting.ours()["server"], "Nova has the server", SHOWN_SECONDS)
         assert server.image["id"] == newest
         warnings = [line for line in worker.log.read_text().splitlines() if " WARNING " in line and unique in line]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import memcached
+import openstack_cli
 import pytest
 import requests
 import yaml
 from keystone_server import PROJECTS, REGION, USERS, Keystone
 from keystoneauth1.identity.v3 import ApplicationCredential
 from keystoneauth1.session import Session
+from ports import free_port
 
 from tavia.store.migrate import upgrade
 
@@ -42,11 +42,7 @@ class Service:
 
     def openstack(self, user: str, *words: str, ok: bool = True) -> Any:
         """What the CLI prints for ``openstack loadbalancer``, as JSON where it can."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "OS_CLOUD": user}
-        command = [str(BIN / "openstack"), "loadbalancer", *words]
-        done = subprocess.run(
-            command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = openstack_cli.run(self.directory / "clouds.yaml", user, "loadbalancer", *words)
         assert (done.returncode == 0) == ok, done.stderr
         return json.loads(done.stdout) if done.stdout.startswith(("[", "{")) else done.stdout + done.stderr
 
@@ -60,8 +56,7 @@ def service(keystone: Keystone, memcached_server: str, tmp_path_factory: pytest.
     directory = tmp_path_factory.mktemp("api")
     connection = f"sqlite:///{directory}/tavia.sqlite"
     upgrade(connection)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (directory / "octavia.conf").write_text(
         f"[api_settings]\nbind_port = {port}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import slow_cloud
-from controllers import NOOP, Controllers, Service, controllers, free_port, merged
+from controllers import NOOP, Controllers, Service, controllers, merged
 from instance import eventually
+from ports import free_port
 from slow_cloud import SlowCloud
 from sqlalchemy import select
 
@@ -136,7 +136,7 @@ def debug_lines(service: Service) -> int:
 def test_a_child_that_is_just_born_reloads_too(tmp_path: Path, connection: str) -> None:
     settings = merged(
         NOOP,
-        {"database": {"connection": connection}, "api_settings": {"bind_port": str(free_port(socket.SOCK_STREAM))}},
+        {"database": {"connection": connection}, "api_settings": {"bind_port": str(free_port())}},
     )
     api = Service("tavia-api", "tavia-api-1", tmp_path, settings, enter=(sys.executable, "-c", HANGS_UP_AT_BIRTH))
     api.start()

@@ -8,7 +8,7 @@ from mariadb import MariaDb, name_of
 from sqlalchemy import event, insert
 from trees import loadbalancer
 
-from tavia.store import convergence, schema
+from tavia.store import due, schema
 from tavia.store.database import Database
 from tavia.store.rows import to_row
 
@@ -29,7 +29,7 @@ def test_what_is_due_is_found_by_index(mariadb: MariaDb) -> None:
     asked: list[tuple[str, Any]] = []
     event.listen(database.snapshots, "before_cursor_execute", lambda _c, _cursor, *said: asked.append(said[:2]))
     with database.read() as conn:
-        assert [lease.loadbalancer_id for lease in convergence.due(conn, ["amphora"], 10)] == ["lb-0"]
+        assert [lease.loadbalancer_id for lease in due.due(conn, ["amphora"], 10)] == ["lb-0"]
     statement, values = asked[-1]
     mariadb.sql("ANALYZE TABLE load_balancer, lease", database=name_of(url))
     with mariadb.connect(name_of(url)) as cursor:

@@ -18,7 +18,7 @@ from tavia.store import intents, leases, schema
 from tavia.store.database import Database
 from tavia.store.leases import Lease
 from tavia.store.rows import utcnow
-from tavia.worker.reading import NodeBehind, observed
+from tavia.worker.observing import NodeBehind, observed
 
 HELD = 0.7
 """Seconds for which the node applies nothing."""
@@ -29,7 +29,7 @@ def nodes(galera: Galera) -> Iterator[tuple[Database, MariaDb]]:
     """A database that is written through the first node and read through the second, and that second node."""
     name = name_of(galera.nodes[0].migrated_database())
     written, read = (Database.connect(node.url(name)) for node in galera.nodes[:2])
-    yield Database(written.engine, read.snapshots, read.looks), galera.nodes[1]
+    yield Database(written.engine, read.snapshots, read.queries), galera.nodes[1]
     written.dispose()
     read.dispose()
 
@@ -75,7 +75,7 @@ def test_what_is_planned_from_has_the_lease_that_was_just_taken(nodes: tuple[Dat
 def test_a_node_that_does_not_catch_up_is_named(
     nodes: tuple[Database, MariaDb], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tavia.worker.reading.CATCH_UP", HELD)
+    monkeypatch.setattr("tavia.worker.observing.CATCH_UP", HELD)
     database, node = nodes
     with applying_nothing(node):
         lease = taken(database)

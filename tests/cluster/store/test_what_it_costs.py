@@ -43,12 +43,12 @@ def test_a_transaction_costs_its_statements_and_a_commit(mariadb: MariaDb) -> No
 def test_a_look_costs_its_statement_alone_and_sees_what_is_committed_then(mariadb: MariaDb) -> None:
     database = open_database(mariadb.migrated_database())
     age = select(schema.deployment.c.created)
-    with database.look() as conn:  # the first makes the connection
+    with database.query() as conn:  # the first makes the connection
         made = conn.execute(age).scalar_one()
-    with questions(mariadb, expected=1), database.look() as conn:
+    with questions(mariadb, expected=1), database.query() as conn:
         conn.execute(age)
     database.write(lambda conn: conn.execute(update(schema.deployment).values(created=made - 1)))
-    with database.look() as conn:
+    with database.query() as conn:
         assert conn.execute(age).scalar_one() == made - 1
     database.dispose()
 

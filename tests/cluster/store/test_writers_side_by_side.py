@@ -23,7 +23,7 @@ from tavia.api.errors import ApiError
 from tavia.config import quotas as quota_options
 from tavia.model.resources import LoadBalancer
 from tavia.model.statuses import ProvisioningStatus
-from tavia.store import convergence, intents, leases, schema
+from tavia.store import commits, intents, leases, schema, trees
 from tavia.store.database import Database
 from tavia.store.rows import utcnow
 
@@ -140,14 +140,12 @@ def test_what_is_accepted_while_a_worker_commits_stays_pending(ways: Sequence[Da
     for _ in range(5):
         loadbalancer_id = made_through(ways[0], ways)
         at_once(
-            partial(
-                ways[0].write, partial(convergence.commit_converged, loadbalancer_id=loadbalancer_id, generation=1)
-            ),
+            partial(ways[0].write, partial(commits.commit_converged, loadbalancer_id=loadbalancer_id, generation=1)),
             partial(ways[1].write, partial(intents.begin_change, loadbalancer_id=loadbalancer_id)),
         )
         settled(ways, loadbalancer_id, 2)
         with ways[0].read() as conn:
-            row = convergence.read_tree(conn, loadbalancer_id).loadbalancer
+            row = trees.read_tree(conn, loadbalancer_id).loadbalancer
         assert row.observed_generation == 1
         assert row.provisioning_status in (ProvisioningStatus.PENDING_UPDATE, ProvisioningStatus.PENDING_CREATE)
 

@@ -13,22 +13,28 @@ from typing import Any
 
 import pytest
 from agent_lab import DAY, AgentHost, Lab, bundle, pair_bundles, until
+from fleet import TIMEOUT, Fleet
 from trees import listener, member, monitor, pool
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import BundleRefused, FenceRefused
+from tavia.housekeeping.resync import Resync
 
 FROZEN = Path(__file__).with_name("frozen_agent.zip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Newer(Bundle):
-    """A bundle of a controller to come, with more in it."""
+    """A bundle of a controller to come, with more in it, and in its hash."""
 
     def to_json(self) -> bytes:
         content = json.loads(Bundle.to_json(self))
         more = [{**each, "vlan": 7} for each in content["interfaces"]]
         return json.dumps({**content, "interfaces": more, "certificates": ["a"], "rules": {}}).encode()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Newer:
+        return cls(**_fields(bundle) | {"hash": "of all keys"})
 
 
 @pytest.fixture
@@ -67,9 +73,27 @@ def test_what_a_controller_to_come_adds_to_a_bundle_is_left_alone(lab: Lab, host
     lab.member(1)
     plain = bundle(host, listener(), pool(), member())
     with host.client() as client:
-        applied = client.put_bundle(Newer(**_fields(plain)))
-    assert applied.hash == plain.hash
+        client.put_bundle(Newer.of(plain))
     assert until(lab.get) == b"10.20.0.101"
+
+
+@pytest.mark.parametrize("source", [FROZEN, None], ids=["the frozen agent", "today's"])
+def test_a_bundle_with_a_new_key_is_not_pushed_again_and_again(lab: Lab, source: Path | None) -> None:
+    """The frozen one makes a hash of the keys that it knows, today's tells the one that it was given."""
+    host = lab.host(source=source).ready()
+    newer = Newer.of(bundle(host, listener(), pool()))
+    with host.client() as client:
+        held = client.put_bundle(newer).hash
+    fleet = Fleet.at(lab.directory)
+    (row,) = fleet.add(server=False, applied_hash=newer.hash, held_hash=held)
+    resync = Resync(fleet.database, TIMEOUT, lambda: None)
+    fleet.heard(row, bundle_hash=lab.heartbeat(lambda said: said.generation == 7).bundle_hash)
+    resync.sweep()
+    resync.sweep()
+    assert (fleet.row(row).applied_hash, held == newer.hash) == ("of all keys", source is None)
+    host.kill_agent()
+    host.ready()
+    assert lab.heartbeat(lambda said: said.boot_count == 2).bundle_hash == held
 
 
 def test_its_heartbeats_are_read(lab: Lab, host: AgentHost) -> None:

@@ -46,7 +46,7 @@ def test_the_rest_of_the_file_system_is_read_only(cloud: LocalCloud) -> None:
 def test_it_sees_only_its_own_processes_and_interfaces(cloud: LocalCloud) -> None:
     cloud.boot(name="amphora-other")
     machine = cloud.boot()
-    assert cloud.run(machine, "ls /sys/class/net").split() == ["eth0", "eth1", "lo"]
+    assert cloud.run(machine, "ls /sys/class/net").split() == ["eth1", "lo"]
     assert cloud.run(machine, "ps -o pid= -p 1").strip() == "1"
     assert int(cloud.run(machine, "ps -e -o pid= | wc -l")) < 10
 

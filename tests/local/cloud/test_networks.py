@@ -12,7 +12,7 @@ from local_cloud import LocalCloud, eventually, within
 
 from tavia.cloud.local.client import LocalClient
 from tavia.cloud.local.instance import NETNS_DIR
-from tavia.cloud.protocols import AddressRefused, NotFound
+from tavia.cloud.protocols import AddressRefused, NotFound, PortSpec
 from tavia.model.seams import Seam, SeamError
 
 MANAGEMENT, DEMO = "lb-mgmt-net", "demo-net"
@@ -117,7 +117,7 @@ def test_a_full_subnet_is_refused(cloud: LocalCloud) -> None:
 
 def test_a_port_of_a_network_that_is_not_there_is_named(cloud: LocalCloud) -> None:
     with pytest.raises(NotFound) as missing:
-        cloud.client.create_port(name="p", network_id="nowhere", fixed_ips=[], tags=frozenset())
+        cloud.client.create_port(PortSpec(name="p", network_id="nowhere", fixed_ips=[], tags=frozenset()))
     assert (missing.value.what, missing.value.object_id) == ("network", "nowhere")
 
 
@@ -125,7 +125,7 @@ def test_a_subnet_of_another_network_is_not_taken(cloud: LocalCloud) -> None:
     subnet_id = cloud.client.network(cloud.network_id(MANAGEMENT)).subnet_ids[0]
     with pytest.raises(NotFound):
         cloud.client.create_port(
-            name="p", network_id=cloud.network_id(DEMO), fixed_ips=[(subnet_id, None)], tags=frozenset()
+            PortSpec(name="p", network_id=cloud.network_id(DEMO), fixed_ips=[(subnet_id, None)], tags=frozenset())
         )
 
 
@@ -191,7 +191,12 @@ def test_a_second_range_makes_a_network_dual_stack(cloud: LocalCloud) -> None:
     network = cloud.client.network(cloud.network_id(DEMO))
     assert subnet.id in network.subnet_ids
     port = cloud.client.create_port(
-        name="both", network_id=network.id, fixed_ips=[(each, None) for each in network.subnet_ids], tags=frozenset()
+        PortSpec(
+            name="both",
+            network_id=network.id,
+            fixed_ips=[(each, None) for each in network.subnet_ids],
+            tags=frozenset(),
+        )
     )
     assert [ip.ip_address for ip in port.fixed_ips] == ["198.19.0.2", "fd00:d::2"]
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from tavia.cli.api_client import ApiClient
 from tavia.cli.progress import wait_until
+from tavia.cloud.local import rules
 from tavia.cloud.protocols import ServerStatus
 from tavia.store import liveness, schema
 from tavia.store.database import Database
@@ -96,12 +97,10 @@ def test_one_whose_server_is_gone_is_replaced(deployment: Deployment) -> None:
 
 def test_one_that_is_cut_off_from_us_but_not_from_its_peer_is_replaced_and_told_so(deployment: Deployment) -> None:
     master, _ = deployment.amphorae()
-    in_its_network = ["nsenter", "-t", str(deployment.pid_one(master)), "-n", "ip"]
-    links = json.loads(subprocess.check_output([*in_its_network, "-j", "addr"]))
-    (management,) = [
-        link["ifname"] for link in links if master["lb_network_ip"] in {a["local"] for a in link["addr_info"]}
-    ]
-    subprocess.run([*in_its_network, "link", "set", management, "down"], check=True)
+    embedded = deployment.driver.embedded
+    ports = {port.fixed_ips[0].ip_address: port.id for port in embedded.cloud.ports()}
+    its_end = rules.interface(ports[master["lb_network_ip"]])
+    subprocess.run(["ip", "-n", embedded.instance.fabric, "link", "set", its_end, "down"], check=True)
     lost_and_healed(deployment, master)
     assert deployment.events()[-1] == ("automatic-failover", "mgmt-net", "silent")
     assert deployment.driver.embedded.cloud.server(master["compute_id"]) is None  # fenced, then removed

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fleet import Fleet, beat, open_listener, up
+from ports import free_port
 from sqlalchemy import select
 
 from tavia import pki
@@ -46,12 +47,6 @@ def last_seq(fleet: Fleet, amphora_id: str) -> int:
         return int(conn.execute(select(health.seq).where(health.amphora_id == amphora_id)).scalar_one())
 
 
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Manager:
     """A running health manager, and the amphorae that send to it."""
 
@@ -71,7 +66,7 @@ class Manager:
             network_driver = network_noop_driver
             image_driver = image_noop_driver
             [haproxy_amphora]
-            bind_port = {free_port(socket.SOCK_STREAM)}
+            bind_port = {free_port()}
             client_cert = {directory / "certs" / pki.CLIENT}
             server_ca = {directory / "certs" / pki.SERVER_CA}
             [health_manager]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tavia.agent.refusals import MAX_MESSAGE, haproxy_refuses, keepalived_refuses
+from tavia.agent.haproxy import haproxy_refuses
+from tavia.agent.keepalived import keepalived_refuses
+from tavia.agent.refusals import MAX_MESSAGE
 from tavia.agent.stats_socket import LINE, lines
 
 TRIAL = Path("/var/lib/tavia/haproxy.cfg.trial")

@@ -8,18 +8,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from ports import free_port
 from rich.console import Console
 
 from tavia.cli import picture
 from tavia.cli.progress import wait_until
 from tavia.cli.traffic import ask
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:

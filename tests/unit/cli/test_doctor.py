@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from tavia import pki
 from tavia.cli.main import main
@@ -26,9 +26,7 @@ def no_service_user(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def nobody_listens() -> int:
     """A port of the loopback where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def doctor(capsys: pytest.CaptureFixture[str], path: Path) -> tuple[int, dict[str, set[str]], str]:

@@ -20,7 +20,7 @@ from tavia.model.statuses import ProvisioningStatus
 from tavia.store import history, intents, journal, leases, schema
 from tavia.store.clock import now
 from tavia.store.database import Database
-from tavia.store.history import Operation, Wanted
+from tavia.store.history import Criteria, Operation
 from tavia.store.release import Holder, Situation
 from tavia.store.rows import utcnow
 
@@ -127,7 +127,7 @@ def test_a_release_wakes_the_workers_and_says_what_to_look_at_next(
     assert f"tavia operation list {lb_id}" in said
     with database.read() as conn:
         row = conn.execute(select(schema.load_balancer, now().label("now"))).one()
-        (event,) = history.operations(conn, Wanted(loadbalancer_id=lb_id))
+        (event,) = history.operations(conn, Criteria(loadbalancer_id=lb_id))
     assert row.due_at <= row.now
     assert event.what == "release"
 
@@ -138,7 +138,7 @@ def test_who_typed_it_is_journalled_also_below_sudo(
     monkeypatch.setenv("SUDO_USER", "ada")
     run("loadbalancer", "release", lb_id)
     with database.read() as conn:
-        (event,) = history.operations(conn, Wanted(loadbalancer_id=lb_id))
+        (event,) = history.operations(conn, Criteria(loadbalancer_id=lb_id))
     assert (event.reason or "").startswith("ada on ")
 
 

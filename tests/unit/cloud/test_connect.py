@@ -16,7 +16,7 @@ from tavia.cloud.local.client import LocalClient
 from tavia.cloud.local.servers import Record, require_haproxy, status
 from tavia.cloud.local.service import require_root
 from tavia.cloud.noop import NoopCloud
-from tavia.cloud.protocols import ServerSpec, ServerStatus
+from tavia.cloud.protocols import PortSpec, ServerSpec, ServerStatus
 from tavia.config import load
 from tavia.model.seams import SeamError
 
@@ -115,7 +115,7 @@ def test_noop_knows_everything_alike_in_every_process() -> None:
 def test_noop_remembers_what_it_was_told() -> None:
     cloud = NoopCloud()
     port = cloud.create_port(
-        name="p", network_id="n", fixed_ips=[("s", "198.18.0.9"), ("t", None)], tags=frozenset({"t"})
+        PortSpec(name="p", network_id="n", fixed_ips=[("s", "198.18.0.9"), ("t", None)], tags=frozenset({"t"}))
     )
     assert port.fixed_ips[0].ip_address == "198.18.0.9"
     cloud.set_allowed_addresses(port.id, frozenset({"198.18.0.10"}))

@@ -11,6 +11,7 @@ from trees import listener, member, pool, tree
 
 from tavia.amphora.heartbeat import Heartbeat, ListenerReport, PoolReport
 from tavia.health.operating import changes, spokesman
+from tavia.model.resources import Listener, Member, Pool
 from tavia.model.statuses import OperatingStatus as Status
 from tavia.model.statuses import ProvisioningStatus
 from tavia.model.tree import Tree
@@ -26,7 +27,7 @@ def a_tree(*rows: Any, **given: Any) -> Tree:
 
 def statuses(tree: Tree, *heartbeats: Heartbeat) -> dict[str, Status]:
     """All statuses after the changes, by id."""
-    rows = (tree.loadbalancer, *tree.listeners, *tree.pools, *tree.members)
+    rows = (tree.loadbalancer, *tree.of(Listener), *tree.of(Pool), *tree.of(Member))
     return {row.id: row.operating_status for row in rows} | {c.id: c.status for c in changes(tree, heartbeats)}
 
 

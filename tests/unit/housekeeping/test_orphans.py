@@ -10,7 +10,7 @@ import pytest
 from fleet import Fleet
 from sqlalchemy import update
 
-from tavia.cloud.protocols import Cloud, ServerSpec
+from tavia.cloud.protocols import Cloud, PortSpec, ServerSpec
 from tavia.housekeeping.orphans import Orphans
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus
@@ -40,7 +40,7 @@ def make_older(fleet: Fleet, seconds: float) -> None:
 def port(fleet: Fleet, tag: str, deployment: str | None = None) -> str:
     tags = fleet.tags if deployment is None else frozenset({f"tavia-deployment={deployment}"})
     network = fleet.cloud.networks()[0]
-    return fleet.cloud.create_port(name="p", network_id=network.id, fixed_ips=[], tags=tags | {tag}).id
+    return fleet.cloud.create_port(PortSpec(name="p", network_id=network.id, fixed_ips=[], tags=tags | {tag})).id
 
 
 def server(fleet: Fleet, amphora_id: str) -> str:
@@ -62,7 +62,7 @@ def test_what_a_row_names_is_left_alone(fleet: Fleet, orphans: Orphans) -> None:
     port(fleet, "tavia-amphora=another-deployments", deployment=str(uuid.uuid4()))
     before = ids(fleet)
     for _ in range(2):
-        orphans.look()
+        orphans.sweep()
         fleet.clock.now += 2 * GRACE
     assert ids(fleet) == before
     assert fleet.journal() == []
@@ -81,14 +81,14 @@ def test_orphans_are_reported_once_and_removed_after_the_grace(
         port(fleet, "tavia-loadbalancer=x"),
     }
     with caplog.at_level(logging.WARNING):
-        orphans.look()
+        orphans.sweep()
         fleet.clock.now += GRACE - 1
-        orphans.look()
+        orphans.sweep()
     assert ids(fleet) >= strays
     assert sorted(code for _, code in fleet.journal()) == ["orphan-port"] * 2 + ["orphan-server"] * 2
     assert all(any(stray in r.getMessage() for r in caplog.records) for stray in strays)
     fleet.clock.now += 1
-    orphans.look()
+    orphans.sweep()
     assert not ids(fleet) & strays
 
 
@@ -97,18 +97,18 @@ def test_one_that_finds_an_owner_in_time_is_spared_and_its_time_begins_anew(flee
     its_port = port(fleet, f"tavia-amphora={amphora_id}")
     for status in (AmphoraStatus.DELETED, AmphoraStatus.PENDING_DELETE, AmphoraStatus.DELETED):
         fleet.change(amphora_id, status=status)
-        orphans.look()
+        orphans.sweep()
         fleet.clock.now += GRACE - 1
-    orphans.look()
+    orphans.sweep()
     assert its_port in ids(fleet)
 
 
 def test_nothing_is_removed_while_the_database_is_younger_than_the_grace(fleet: Fleet, orphans: Orphans) -> None:
     make_older(fleet, -10 * GRACE)
     stray = port(fleet, "tavia-amphora=x")
-    orphans.look()
+    orphans.sweep()
     fleet.clock.now += 2 * GRACE
-    orphans.look()
+    orphans.sweep()
     assert stray in ids(fleet)
 
 
@@ -121,7 +121,7 @@ def test_one_that_cannot_be_removed_does_not_keep_the_others(
         raise SeamError(Seam.BOOT, "locked", f"server {server_id} is locked")
 
     monkeypatch.setattr(fleet.cloud, "delete", refuse)
-    orphans.look()
+    orphans.sweep()
     fleet.clock.now += GRACE
-    orphans.look()
+    orphans.sweep()
     assert ids(fleet) & {stuck, stray} == {stuck}

@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select, update
 from tavia.housekeeping.service import clean
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus
-from tavia.store import convergence, journal, schema
+from tavia.store import commits, journal, schema
 from tavia.store.rows import utcnow
 
 WEEK = 7 * 24 * 3600.0
@@ -35,7 +35,7 @@ def delete(fleet: Fleet, amphora_id: str, ago: float) -> None:
     then = utcnow() - timedelta(seconds=ago)
 
     def work(conn: Any) -> None:
-        convergence.commit_deleted(conn, lb_id)
+        commits.commit_deleted(conn, lb_id)
         conn.execute(update(schema.load_balancer).where(schema.load_balancer.c.id == lb_id).values(updated_at=then))
         failure = SeamError(Seam.CONTROL, "test", "something happened")
         journal.event(conn, loadbalancer_id=lb_id, what="test", failure=failure, host="here")

@@ -14,7 +14,7 @@ from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalan
 from tavia.model.seams import Fault, Seam
 from tavia.model.statuses import ProvisioningStatus
 from tavia.model.tree import Tree
-from tavia.store import convergence, intents, schema
+from tavia.store import commits, intents, schema, trees
 from tavia.store.database import Database
 from tavia.store.rows import utcnow
 
@@ -68,11 +68,11 @@ class Stand:
 
     def read(self) -> Tree:
         with self.database.read() as conn:
-            return convergence.read_tree(conn, self.loadbalancer_id)
+            return trees.read_tree(conn, self.loadbalancer_id)
 
     def commit(self, tree: Tree, *refused: str, forms: dict[str, dict[str, Any]] | None = None) -> None:
         faults = dict.fromkeys(refused, REFUSAL)
-        self.database.write(lambda conn: convergence.commit_children(conn, tree, faults, forms or {}))
+        self.database.write(lambda conn: commits.commit_children(conn, tree, faults, forms or {}))
 
     def shown(self, resource: type[Configured]) -> dict[str, tuple[ProvisioningStatus, str | None]]:
         """The status of each row, and the code of its fault."""

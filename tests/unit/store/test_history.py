@@ -14,7 +14,7 @@ from tavia.model.statuses import ProvisioningStatus
 from tavia.store import history, intents, journal, leases, liveness, schema
 from tavia.store.clock import now
 from tavia.store.database import Database
-from tavia.store.history import Operation, Wanted
+from tavia.store.history import Criteria, Operation
 from tavia.store.journal import StepRecord
 from tavia.store.rows import utcnow
 
@@ -47,7 +47,7 @@ def finished(database: Database, lb_id: str, state: str = "done", **given: Any) 
 
 def read(database: Database, **wanted: Any) -> list[Operation]:
     with database.read() as conn:
-        return history.operations(conn, Wanted(**wanted))
+        return history.operations(conn, Criteria(**wanted))
 
 
 def ids(database: Database, **wanted: Any) -> list[str]:
@@ -206,15 +206,15 @@ def test_a_name_means_the_living_one_before_deleted_ones(database: Database) -> 
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
-        (Wanted(limit=20), "ix_operation_started"),
-        (Wanted(limit=20, since=3600.0), "ix_operation_started"),
-        (Wanted(limit=20, state="failed", host="h"), "ix_operation_started"),
-        (Wanted(limit=20, loadbalancer_id="x"), "ix_operation_loadbalancer"),
-        (Wanted(limit=20, loadbalancer_id="x", state="failed"), "ix_operation_loadbalancer"),
+        (Criteria(limit=20), "ix_operation_started"),
+        (Criteria(limit=20, since=3600.0), "ix_operation_started"),
+        (Criteria(limit=20, state="failed", host="h"), "ix_operation_started"),
+        (Criteria(limit=20, loadbalancer_id="x"), "ix_operation_loadbalancer"),
+        (Criteria(limit=20, loadbalancer_id="x", state="failed"), "ix_operation_loadbalancer"),
     ],
 )
 def test_a_list_walks_an_index_and_sorts_nothing_but_equal_times(
-    database: Database, wanted: Wanted, index: str
+    database: Database, wanted: Criteria, index: str
 ) -> None:
     statement = history.listing(wanted).compile(database.engine, compile_kwargs={"literal_binds": True})
     with database.read() as conn:

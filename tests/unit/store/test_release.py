@@ -11,10 +11,11 @@ from sqlalchemy import select, update
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus
-from tavia.store import convergence, history, intents, journal, leases, release, schema
+from tavia.store import history, intents, journal, leases, release, schema
 from tavia.store.clock import now
 from tavia.store.database import Database
-from tavia.store.history import Wanted
+from tavia.store.due import due as due_leases
+from tavia.store.history import Criteria
 from tavia.store.leases import Lease, LeaseLost
 from tavia.store.release import Holder
 from tavia.store.rows import utcnow
@@ -39,13 +40,13 @@ def loadbalancer(database: Database, **given: Any) -> str:
 
 def released(database: Database, lb_id: str) -> Holder | None:
     return database.write(
-        lambda conn: release.release(conn, lb_id, providers=OURS, asked_by="ada on ctl-1", host="ctl-1")
+        lambda conn: release.release(conn, lb_id, providers=OURS, boots_with={}, asked_by="ada on ctl-1", host="ctl-1")
     )
 
 
 def due(database: Database) -> list[str]:
     with database.read() as conn:
-        return [each.loadbalancer_id for each in convergence.due(conn, OURS, 10)]
+        return [each.loadbalancer_id for each in due_leases(conn, OURS, 10)]
 
 
 def work(database: Database, lb_id: str) -> Lease:
@@ -66,7 +67,7 @@ def work(database: Database, lb_id: str) -> Lease:
 
 def journalled(database: Database, lb_id: str) -> list[tuple[str, str]]:
     with database.read() as conn:
-        return [(o.what, o.state) for o in history.operations(conn, Wanted(loadbalancer_id=lb_id))]
+        return [(o.what, o.state) for o in history.operations(conn, Criteria(loadbalancer_id=lb_id))]
 
 
 @pytest.mark.parametrize("status", [s for s in ProvisioningStatus if s is not ProvisioningStatus.DELETED])
@@ -86,7 +87,7 @@ def test_the_journal_says_who_asked(database: Database) -> None:
     lb_id = loadbalancer(database)
     released(database, lb_id)
     with database.read() as conn:
-        (event,) = history.operations(conn, Wanted(loadbalancer_id=lb_id))
+        (event,) = history.operations(conn, Criteria(loadbalancer_id=lb_id))
     assert (event.what, event.code, event.state, event.host) == ("release", "released", "done", "ctl-1")
     assert "ada on ctl-1" in (event.reason or "")
 

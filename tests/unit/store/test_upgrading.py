@@ -14,7 +14,7 @@ from mariadb import MariaDb, name_of
 from sqlalchemy import Connection, select, text, update
 
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
-from tavia.store import convergence, intents, leases, listing, liveness, reading, schema
+from tavia.store import commits, due, intents, leases, listing, liveness, reading, schema, trees
 from tavia.store.database import Database
 from tavia.store.listing import Listing
 from tavia.store.migrate import COLLATION, alembic_config, open_database, upgrade
@@ -54,11 +54,11 @@ def test_every_row_is_there_and_readable(first_release: str) -> None:
             assert bool(conn.execute(select(table)).all()) == expected, table.name
         for resource in (LoadBalancer, Listener, Pool, Member, HealthMonitor, Amphora):
             assert len(listing.page(conn, resource, Listing())[0]) == 1
-        tree = convergence.read_tree(conn, LOADBALANCER)
+        tree = trees.read_tree(conn, LOADBALANCER)
         assert tree.loadbalancer.tags == ["prod", "Grün"]
         assert (tree.generation, tree.loadbalancer.observed_generation) == (3, 2)
         assert tree.amphorae[0].boot_started_at == 1760000000.25
-        assert tree.members[0].created_at.microsecond == 123456
+        assert tree.of(Member)[0].created_at.microsecond == 123456
         assert reading.statistics_sum(conn, "loadbalancer_id", LOADBALANCER)["bytes_in"] == 5000000000
         assert liveness.last_orders(conn) == {tree.amphorae[0].id: (1, 9)}
     database.dispose()
@@ -68,24 +68,24 @@ def test_convergence_goes_on_where_the_first_release_stopped(first_release: str)
     upgrade(first_release)
     database = open_database(first_release)
     with database.read() as conn:
-        (due,) = convergence.due(conn, ["amphora"], 10)
-    lease = database.write(lambda conn: leases.take(conn, due, "worker", 30.0))
+        (free,) = due.due(conn, ["amphora"], 10)
+    lease = database.write(lambda conn: leases.take(conn, free, "worker", 30.0))
     assert lease
     assert (lease.loadbalancer_id, lease.epoch) == (LOADBALANCER, 5)
     assert database.write(lambda conn: intents.begin_change(conn, LOADBALANCER)) == 4
 
     with database.read() as conn:
-        to_apply = convergence.read_tree(conn, LOADBALANCER)
+        to_apply = trees.read_tree(conn, LOADBALANCER)
 
     def commit(conn: Connection) -> None:
         leases.touch(conn, lease, 30.0)
-        convergence.commit_children(conn, to_apply, {}, {})
-        convergence.commit_converged(conn, LOADBALANCER, 4)
+        commits.commit_children(conn, to_apply, {}, {})
+        commits.commit_converged(conn, LOADBALANCER, 4)
 
     database.write(commit)
     with database.read() as conn:
-        tree = convergence.read_tree(conn, LOADBALANCER)
-    assert {tree.loadbalancer.provisioning_status, tree.members[0].provisioning_status} == {"ACTIVE"}
+        tree = trees.read_tree(conn, LOADBALANCER)
+    assert {tree.loadbalancer.provisioning_status, tree.of(Member)[0].provisioning_status} == {"ACTIVE"}
     database.dispose()
 
 

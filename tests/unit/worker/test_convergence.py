@@ -56,20 +56,20 @@ def test_changes_accepted_meanwhile_are_applied_together(make_world: MakeWorld) 
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    pool = world.tree(lb).pools[0]
+    pool = world.tree(lb).of(Pool)[0]
     for number in range(2, 30):
         add(world, world.member(pool, number))
     pushes = len(world.pushes)
     world.converge(lb)
     assert len(world.pushes) == pushes + 1
-    assert {m.provisioning_status for m in world.tree(lb).members} == {ACTIVE}
+    assert {m.provisioning_status for m in world.tree(lb).of(Member)} == {ACTIVE}
 
 
 def test_a_change_accepted_after_the_tree_was_read_stays_pending(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    pool = world.tree(lb).pools[0]
+    pool = world.tree(lb).of(Pool)[0]
     early, late = world.member(pool, 2), world.member(pool, 3)
     add(world, early)
     (free,) = world.due()
@@ -78,23 +78,23 @@ def test_a_change_accepted_after_the_tree_was_read_stays_pending(make_world: Mak
     add(world, late)
     assert run.run(), "it was told that there is more to do"
     tree = world.tree(lb)
-    status = {member.id: member.provisioning_status for member in tree.members}
+    status = {member.id: member.provisioning_status for member in tree.of(Member)}
     assert (status[early.id], status[late.id]) == (ACTIVE, ProvisioningStatus.PENDING_CREATE)
     assert tree.loadbalancer.provisioning_status is ProvisioningStatus.PENDING_UPDATE
     world.converge(lb)
     tree = world.tree(lb)
-    assert {each.provisioning_status for each in (tree.loadbalancer, *tree.members)} == {ACTIVE}
+    assert {each.provisioning_status for each in (tree.loadbalancer, *tree.rows)} == {ACTIVE}
 
 
 def test_a_child_deleted_before_it_was_ever_applied_is_deleted_like_any_other(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    member = world.member(world.tree(lb).pools[0], 2)
+    member = world.member(world.tree(lb).of(Pool)[0], 2)
     add(world, member)
     world.change(lb, lambda conn, g: intents.mark_deleted(conn, Member, [member.id], g))
     world.converge(lb)
-    assert member.id not in {m.id for m in world.tree(lb).members}
+    assert member.id not in {m.id for m in world.tree(lb).of(Member)}
     assert member.address not in world.bundles[world.tree(lb).amphorae[0].id].files["haproxy.cfg"]
 
 
@@ -104,7 +104,7 @@ def test_an_unreachable_half_does_not_block(make_world: MakeWorld) -> None:
     world.converge(lb)
     reachable, cut_off = world.tree(lb).amphorae
     world.cut_off.add(cut_off.id)
-    member = world.member(world.tree(lb).pools[0], 2)
+    member = world.member(world.tree(lb).of(Pool)[0], 2)
     add(world, member)
     world.converge(lb, passes=1)
     tree = world.tree(lb)
@@ -127,7 +127,7 @@ def test_a_change_waits_while_no_amphora_can_be_reached_and_shows_error_only_aft
     lb = world.create()
     world.converge(lb)
     world.cut_off.add(world.tree(lb).amphorae[0].id)
-    add(world, world.member(world.tree(lb).pools[0], 2))
+    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
     world.converge(lb, passes=1)
     assert world.tree(lb).loadbalancer.provisioning_status is ProvisioningStatus.PENDING_UPDATE
     fault = world.tree(lb).loadbalancer.fault
@@ -144,7 +144,7 @@ def test_a_change_waits_while_no_amphora_can_be_reached_and_shows_error_only_aft
     world.look_again(lb)
     world.converge(lb)
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
-    assert {m.provisioning_status for m in world.tree(lb).members} == {ACTIVE}
+    assert {m.provisioning_status for m in world.tree(lb).of(Member)} == {ACTIVE}
 
 
 def test_error_does_not_flicker_and_accepts_changes(make_world: MakeWorld) -> None:
@@ -201,12 +201,12 @@ def test_members_change_while_a_replacement_boots(make_world: MakeWorld) -> None
     world.compute.boots_to = ServerStatus.BUILDING
     world.failover(lb)
     world.converge(lb, passes=1)
-    member = world.member(world.tree(lb).pools[0], 2)
+    member = world.member(world.tree(lb).of(Pool)[0], 2)
     add(world, member)
     world.converge(lb, passes=1)
     assert member.address in world.bundles[old.id].files["haproxy.cfg"]
     tree = world.tree(lb)
-    assert {m.provisioning_status for m in tree.members} == {ACTIVE}
+    assert {m.provisioning_status for m in tree.of(Member)} == {ACTIVE}
     assert tree.loadbalancer.provisioning_status is ProvisioningStatus.PENDING_UPDATE
     with world.database.read() as conn:
         assert conn.execute(select(schema.lease.c.until)).scalar_one() == 0, "waiting holds no lease"
@@ -254,7 +254,7 @@ def test_a_worker_that_was_overtaken_writes_and_pushes_nothing(make_world: MakeW
     lb = world.create()
     world.converge(lb)
     controller = world.controller()
-    add(world, world.member(world.tree(lb).pools[0], 2))
+    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
     (free,) = world.due()
     run = begin(controller, free, "paused")
     assert run
@@ -292,7 +292,7 @@ def test_after_a_restored_database_it_goes_on_by_itself(make_world: MakeWorld) -
             files=held.files,
             interfaces=held.interfaces,
         )
-    add(world, world.member(world.tree(lb).pools[0], 2))
+    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
     world.converge(lb)
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
     assert {world.bundles[a.id].generation for a in world.tree(lb).amphorae} == {world.tree(lb).generation}
@@ -305,31 +305,31 @@ def test_what_haproxy_refuses_is_held_back_and_its_siblings_go_on(make_world: Ma
     world.names_lines = names_lines
     lb = world.create()
     world.converge(lb)
-    pool = world.tree(lb).pools[0]
+    pool = world.tree(lb).of(Pool)[0]
     good_before, bad, good_after = (world.listener(lb, port, pool) for port in (81, 666, 82))
     for listener in (good_before, bad, good_after):
         add(world, listener)
     world.forbidden = f"{lb.vip_address}:666"
     world.converge(lb, passes=1)
     tree = world.tree(lb)
-    status = {listener.protocol_port: listener.provisioning_status for listener in tree.listeners}
+    status = {listener.protocol_port: listener.provisioning_status for listener in tree.of(Listener)}
     assert status == {80: ACTIVE, 81: ACTIVE, 666: ERROR, 82: ACTIVE}
     assert tree.loadbalancer.provisioning_status is ACTIVE
-    fault = next(listener.fault for listener in tree.listeners if listener.protocol_port == 666)
+    fault = next(listener.fault for listener in tree.of(Listener) if listener.protocol_port == 666)
     assert fault
     assert "[ALERT]" in fault["message"]
     assert world.forbidden not in world.bundles[tree.amphorae[0].id].files["haproxy.cfg"]
 
     world.change(lb, lambda conn, g: intents.mark_deleted(conn, Listener, [bad.id], g))
     world.converge(lb)
-    assert {listener.provisioning_status for listener in world.tree(lb).listeners} == {ACTIVE}
+    assert {listener.provisioning_status for listener in world.tree(lb).of(Listener)} == {ACTIVE}
 
 
 def test_a_refused_change_keeps_its_last_applied_form(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    pool = world.tree(lb).pools[0]
+    pool = world.tree(lb).of(Pool)[0]
     bad = world.member(pool, 40)
     add(world, bad)
     world.change(lb, lambda conn, g: intents.change(conn, Pool, [pool.id], g))
@@ -338,8 +338,8 @@ def test_a_refused_change_keeps_its_last_applied_form(make_world: MakeWorld) -> 
     config = world.bundles[world.tree(lb).amphorae[0].id].files["haproxy.cfg"]
     assert "198.19.0.201" in config
     tree = world.tree(lb)
-    assert tree.pools[0].provisioning_status is ERROR
-    assert {m.address: m.provisioning_status for m in tree.members} == {"198.19.0.201": ACTIVE, bad.address: ERROR}
+    assert tree.of(Pool)[0].provisioning_status is ERROR
+    assert {m.address: m.provisioning_status for m in tree.of(Member)} == {"198.19.0.201": ACTIVE, bad.address: ERROR}
 
 
 def test_a_delete_that_fails_keeps_its_intent_and_never_turns_active(make_world: MakeWorld) -> None:
@@ -399,6 +399,18 @@ def test_an_amphora_whose_configuration_is_asked_for_again_gets_its_bundle_and_t
     world.look_again(lb)
     world.converge(lb)
     assert len(world.agent_configs) == 1
+
+
+def test_an_agent_that_knows_its_bundle_by_another_hash_is_not_pushed_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.has_older_agents = True
+    lb = world.create()
+    world.converge(lb)
+    world.look_again(lb)
+    world.converge(lb)
+    (amphora,) = world.tree(lb).amphorae
+    assert (len(world.pushes), amphora.held_hash) == (1, "its own")
+    assert amphora.applied_hash == world.bundles[amphora.id].hash
 
 
 def test_the_vips_port_stays_where_it_was_not_ours(make_world: MakeWorld) -> None:

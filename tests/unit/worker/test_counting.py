@@ -13,7 +13,7 @@ from world import World
 
 from tavia.bus.wake import Datagrams
 from tavia.cloud.protocols import ServerStatus
-from tavia.model.resources import LoadBalancer
+from tavia.model.resources import LoadBalancer, Member, Pool
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import intents, leases, schema
 from tavia.worker.loop import Loop
@@ -27,8 +27,8 @@ def accepted_earlier(world: World, seconds: float) -> None:
 
 
 def add_member(world: World, loadbalancer: LoadBalancer) -> None:
-    pool = world.tree(loadbalancer).pools[0]
-    member = world.member(pool, len(world.tree(loadbalancer).members) + 1)
+    pool = world.tree(loadbalancer).of(Pool)[0]
+    member = world.member(pool, len(world.tree(loadbalancer).of(Member)) + 1)
     world.change(loadbalancer, lambda conn, generation: intents.add(conn, member, generation))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from world import World
 
 from tavia.cloud.protocols import ServerSpec, ServerStatus
-from tavia.model.resources import LoadBalancer
+from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus, Role, Topology
 from tavia.store import intents
@@ -24,7 +24,7 @@ def test_a_half_that_cannot_boot_does_not_keep_the_other_from_serving(make_world
     world.converge(lb, passes=1)
     tree = world.tree(lb)
     assert len(world.bundles) == 1
-    assert {row.provisioning_status for row in (*tree.listeners, *tree.pools, *tree.members)} == {ACTIVE}
+    assert {row.provisioning_status for row in (*tree.of(Listener), *tree.of(Pool), *tree.of(Member))} == {ACTIVE}
     assert tree.loadbalancer.provisioning_status is ACTIVE, "ERROR only where no amphora can be made to serve"
     assert world.fault(lb)["code"] == "quota"
 
@@ -54,7 +54,7 @@ def test_a_half_that_cannot_be_fenced_does_not_keep_the_other_from_being_replace
     assert old[Role.BACKUP].id not in {a.id for a in tree.amphorae}
     (backup,) = (a for a in tree.amphorae if a.role is Role.BACKUP)
     assert world.bundles[backup.id].generation == tree.generation
-    assert {listener.provisioning_status for listener in tree.listeners} == {ACTIVE}
+    assert {listener.provisioning_status for listener in tree.of(Listener)} == {ACTIVE}
     assert old[Role.MASTER].id in {a.id for a in tree.amphorae}, "nobody proved it dead"
     assert not world.networking.port(old[Role.MASTER].vrrp_port_id or "").allowed_addresses, "its network may obey"
     world.compute.power_off = power_off  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from world import World
 
 from tavia.amphora.client import Unreachable
 from tavia.model.member_ports import plugged_subnets
-from tavia.model.resources import LoadBalancer, Member
+from tavia.model.resources import LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.model.tree import Tree
@@ -34,7 +34,7 @@ def create(world: World) -> LoadBalancer:
 def update(world: World) -> LoadBalancer:
     loadbalancer = world.create()
     world.converge(loadbalancer)
-    pool = world.tree(loadbalancer).pools[0]
+    pool = world.tree(loadbalancer).of(Pool)[0]
     world.change(loadbalancer, lambda conn, g: intents.add(conn, world.member(pool, 2), g))
     return loadbalancer
 
@@ -60,7 +60,7 @@ def create_with_members_elsewhere(world: World) -> LoadBalancer:
 def plug(world: World) -> LoadBalancer:
     loadbalancer = world.create()
     world.converge(loadbalancer)
-    pool = world.tree(loadbalancer).pools[0]
+    pool = world.tree(loadbalancer).of(Pool)[0]
     members = [world.member(pool, 2, "web-subnet"), world.member(pool, 3, "db-subnet")]
     world.change(loadbalancer, lambda conn, g: intents.add_all(conn, members, g))
     return loadbalancer
@@ -69,7 +69,7 @@ def plug(world: World) -> LoadBalancer:
 def unplug(world: World) -> LoadBalancer:
     loadbalancer = plug(world)
     world.converge(loadbalancer)
-    gone = [m.id for m in world.tree(loadbalancer).members if m.subnet_id == "web-subnet"]
+    gone = [m.id for m in world.tree(loadbalancer).of(Member) if m.subnet_id == "web-subnet"]
     world.change(loadbalancer, lambda conn, g: intents.mark_deleted(conn, Member, gone, g))
     return loadbalancer
 
@@ -105,16 +105,16 @@ def finished(world: World, loadbalancer: LoadBalancer) -> None:
     if tree.loadbalancer.provisioning_status is ProvisioningStatus.DELETED:
         assert not tree.amphorae
         assert not (world.networking.found or world.networking.groups or world.compute.groups)
-        assert not (tree.listeners or tree.pools or tree.members)
+        assert list(tree.rows) == []
         return
     assert tree.loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE
-    assert {r.provisioning_status for r in (*tree.listeners, *tree.pools, *tree.members)} == {ProvisioningStatus.ACTIVE}
+    assert {row.provisioning_status for row in tree.rows} == {ProvisioningStatus.ACTIVE}
     assert {a.status for a in tree.amphorae} == {AmphoraStatus.ALLOCATED}
     assert sorted(a.role or "" for a in tree.amphorae) == sorted(world.topology.roles)
     for amphora in tree.amphorae:
         bundle = world.bundles[amphora.id]
         assert bundle.generation == tree.generation
-        assert all(member.address in bundle.files["haproxy.cfg"] for member in tree.members)
+        assert all(member.address in bundle.files["haproxy.cfg"] for member in tree.of(Member))
     assert len(world.networking.found) == 1 + (2 + len(tree.member_subnets())) * len(tree.amphorae)
     plugged_and_guarded(world, tree)
     pushes, boots = len(world.pushes), len(world.compute.boots)
@@ -141,18 +141,18 @@ def plugged_and_guarded(world: World, tree: Tree) -> None:
 def test_another_worker_finishes_wherever_the_first_was_killed(
     operation: Callable[[World], LoadBalancer], topology: Topology, make_world: MakeWorld
 ) -> None:
-    unkilled = make_world(topology)
-    loadbalancer = operation(unkilled)
-    unkilled.switch.arm()
-    unkilled.converge(loadbalancer)
-    points = list(unkilled.switch.names)
-    unkilled.switch.armed = False
-    finished(unkilled, loadbalancer)
+    world = make_world(topology)
+    loadbalancer = operation(world)
+    begin_again = world.remember()
+    world.switch.arm()
+    world.converge(loadbalancer)
+    points = list(world.switch.names)
+    world.switch.armed = False
+    finished(world, loadbalancer)
     assert len(points) > 3
 
     for index in range(len(points) + 1):
-        world = make_world(topology)
-        loadbalancer = operation(world)
+        begin_again()
         world.switch.arm(kill_before=index)
         with contextlib.suppress(Killed):
             world.converge(loadbalancer)
@@ -168,12 +168,15 @@ def test_another_worker_finishes_wherever_the_first_was_killed(
 def test_nothing_is_left_where_a_tenant_deletes_what_a_killed_worker_half_made(
     is_ours: bool, topology: Topology, make_world: MakeWorld
 ) -> None:
-    unkilled = make_world(topology)
-    unkilled.switch.arm()
-    unkilled.converge(unkilled.create("web-subnet", vip_port_ours=is_ours))
-    for index in range(len(unkilled.switch.names) + 1):
-        world = make_world(topology)
-        loadbalancer = world.create("web-subnet", vip_port_ours=is_ours)
+    world = make_world(topology)
+    loadbalancer = world.create("web-subnet", vip_port_ours=is_ours)
+    begin_again = world.remember()
+    world.switch.arm()
+    world.converge(loadbalancer)
+    points = list(world.switch.names)
+    assert len(points) > 3
+    for index in range(len(points) + 1):
+        begin_again()
         world.switch.arm(kill_before=index)
         with contextlib.suppress(Killed):
             world.converge(loadbalancer)
@@ -208,14 +211,15 @@ def fail_once(world: World, index: int, *, is_done: bool) -> None:
 def test_one_effect_that_fails_is_made_good(
     operation: Callable[[World], LoadBalancer], is_done: bool, make_world: MakeWorld
 ) -> None:
-    topology = Topology.ACTIVE_STANDBY
-    unfailing = make_world(topology)
-    loadbalancer = operation(unfailing)
-    unfailing.switch.arm()
-    unfailing.converge(loadbalancer)
-    for index in range(sum(name != "transaction" for name in unfailing.switch.names)):
-        world = make_world(topology)
-        loadbalancer = operation(world)
+    world = make_world(Topology.ACTIVE_STANDBY)
+    loadbalancer = operation(world)
+    begin_again = world.remember()
+    world.switch.arm()
+    world.converge(loadbalancer)
+    effects = [name for name in world.switch.names if name != "transaction"]
+    assert effects
+    for index in range(len(effects)):
+        begin_again()
         fail_once(world, index, is_done=is_done)
         for _ in range(3):
             world.converge(loadbalancer)

@@ -13,8 +13,7 @@ from world import World
 
 from tavia.bus.wake import Datagrams, wake_workers
 from tavia.model.statuses import ProvisioningStatus
-from tavia.store import convergence as store
-from tavia.store import schema
+from tavia.store import due, schema
 from tavia.store.clock import now
 from tavia.worker.loop import Loop
 
@@ -81,7 +80,7 @@ def test_what_is_due_comes_in_random_order_however_much_it_is(make_world: MakeWo
     for _ in range(3):
         world.create()
     with world.database.read() as conn:
-        first = {store.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(100)}
+        first = {due.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(100)}
     assert len(first) == 3
 
 
@@ -91,15 +90,15 @@ def test_what_has_waited_for_long_comes_before_what_came_just_now(make_world: Ma
     for lb, waited in ((patient, 30.0), *((other, 0.5) for other in others)):
         world.sql(update(schema.load_balancer).where(_lb.id == lb.id).values(pending_since=now() - waited))
     with world.database.read() as conn:
-        first = [store.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(100)]
+        first = [due.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(100)]
     assert first.count(patient.id) > 80
 
 
 def test_one_that_is_always_pending_does_not_come_before_all_others(make_world: MakeWorld) -> None:
     world = make_world()
     busy, other = world.create(), world.create()
-    for lb, waited in ((busy, 10 * store.LONGEST_COUNTED), (other, store.LONGEST_COUNTED)):
+    for lb, waited in ((busy, 10 * due.LONGEST_COUNTED), (other, due.LONGEST_COUNTED)):
         world.sql(update(schema.load_balancer).where(_lb.id == lb.id).values(pending_since=now() - waited))
     with world.database.read() as conn:
-        first = [store.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(200)]
+        first = [due.due(conn, ["amphora"], limit=1)[0].loadbalancer_id for _ in range(200)]
     assert 50 < first.count(other.id) < 150

@@ -13,7 +13,7 @@ from world import World
 from tavia.model.statuses import ProvisioningStatus, Topology
 from tavia.store import schema
 from tavia.store.database import Database
-from tavia.worker import convergence, reading
+from tavia.worker import convergence, observing
 from tavia.worker.rounds import converge
 
 MakeWorld = Callable[..., World]
@@ -58,9 +58,9 @@ def test_a_worker_never_plans_from_before_its_own_writes(
 
 
 def test_a_node_that_stays_behind_is_named(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CATCH_UP", 0.0)
+    monkeypatch.setattr(observing, "CATCH_UP", 0.0)
     world = make_world()
     lease = world.take(world.create().id, "worker")
     assert lease
-    with pytest.raises(reading.NodeBehind, match="behind the others"):
-        reading.observed(world.database, lease, "a write that this node has not seen")
+    with pytest.raises(observing.NodeBehind, match="behind the others"):
+        observing.observed(world.database, lease, "a write that this node has not seen")

@@ -14,7 +14,7 @@ from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role, Topology
 from tavia.model.tree import Tree
 from tavia.store.rows import utcnow
-from tavia.worker.plan import Answer, Commit, Converged, Do, Facts, Failed, Kind, Removed, Step, Wait, Wanted, plan
+from tavia.worker.plan import Answer, Commit, Converged, Desired, Do, Facts, Failed, Kind, Removed, Step, Wait, plan
 
 SINGLE, PAIR = Topology.SINGLE, Topology.ACTIVE_STANDBY
 MASTER, BACKUP, STANDALONE = Role.MASTER, Role.BACKUP, Role.STANDALONE
@@ -30,7 +30,7 @@ def amphora(name: str, role: Role, **values: Any) -> Amphora:
         "vrrp_port_id": "port",
         "compute_id": "server",
         "applied_generation": GENERATION,
-        "applied_hash": "wanted",
+        "applied_hash": "desired",
     }
     return Amphora(id=name, role=role, created_at=utcnow(), **(defaults | values))
 
@@ -61,8 +61,8 @@ def tree(topology: Topology, *amphorae: Amphora, **values: Any) -> Tree:
 
 
 def answer(situation: Tree, subnets: Iterable[str] = (), security: str | None = None, **facts: Any) -> Answer:
-    wanted = Wanted({a.id: "wanted" for a in situation.amphorae}, frozenset(subnets), security)
-    return plan(situation, Facts(**{"vip_secured": True} | facts), wanted)
+    desired = Desired({a.id: "desired" for a in situation.amphorae}, frozenset(subnets), security)
+    return plan(situation, Facts(**{"vip_secured": True} | facts), desired)
 
 
 def do(*steps: tuple[Kind, str]) -> Do:

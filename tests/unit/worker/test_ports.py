@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select, update
 from world import World
 
-from tavia.cloud.protocols import AddressRefused, NotFound, ServerStatus
-from tavia.model.resources import LoadBalancer, Member
+from tavia.cloud.protocols import AddressRefused, NotFound, PortSpec, ServerStatus
+from tavia.model.resources import LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus, Topology
 from tavia.store import intents, schema
@@ -29,7 +29,7 @@ def serving(world: World, **values: Any) -> LoadBalancer:
 
 
 def add_members(world: World, loadbalancer: LoadBalancer, *subnet_ids: str) -> list[Member]:
-    pool = world.tree(loadbalancer).pools[0]
+    pool = world.tree(loadbalancer).of(Pool)[0]
     added = [world.member(pool, number, subnet_id) for number, subnet_id in enumerate(subnet_ids, start=10)]
     world.change(loadbalancer, lambda conn, g: intents.add_all(conn, added, g))
     return added
@@ -95,7 +95,7 @@ def test_a_subnet_that_cannot_be_plugged_is_told_and_keeps_no_other_member_from_
         tree = world.tree(lb)
         assert shown(world, lb) == (ACTIVE, "not-found")
         assert "gone-subnet" in (tree.loadbalancer.fault or {})["message"]
-        assert {m.provisioning_status for m in tree.members if m.id in (here.id, there.id)} == {ACTIVE}
+        assert {m.provisioning_status for m in tree.of(Member) if m.id in (here.id, there.id)} == {ACTIVE}
         assert interfaces(world, lb) == ["eth1", "eth2"]
     again(world, lb)
     assert shown(world, lb) == (ACTIVE, None)
@@ -105,7 +105,7 @@ def test_a_subnet_that_cannot_be_plugged_is_told_and_keeps_no_other_member_from_
 def test_what_cannot_be_unplugged_keeps_nobody_waiting(make_world: MakeWorld) -> None:
     world = make_world()
     lb = serving(world, member_subnet_id="a-subnet")
-    gone = [member.id for member in world.tree(lb).members]
+    gone = [member.id for member in world.tree(lb).of(Member)]
 
     def down(*_: Any) -> Any:
         raise SeamError(Seam.BOOT, "nova-down", "503")
@@ -115,7 +115,7 @@ def test_what_cannot_be_unplugged_keeps_nobody_waiting(make_world: MakeWorld) ->
         world.change(lb, lambda conn, g: intents.mark_deleted(conn, Member, gone, g))
         world.converge(lb, passes=1)
         assert shown(world, lb) == (ACTIVE, "nova-down")
-        assert world.tree(lb).members == ()
+        assert world.tree(lb).of(Member) == ()
     again(world, lb)
     assert shown(world, lb) == (ACTIVE, None)
     assert len(world.networking.found) == 3
@@ -158,7 +158,7 @@ def test_one_whose_address_was_taken_meanwhile_is_told_of(make_world: MakeWorld)
     lb = serving(world)
     world.networking.lose(lb.vip_port_id or "")
 
-    def taken(**_: Any) -> Any:
+    def taken(_spec: PortSpec) -> Any:
         raise AddressRefused("address-in-use", "it is in use by port X")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,18 +1,23 @@
-"""What a worker remembers of VIPs' networks."""
+"""What a worker remembers of VIPs' networks, and what it renders."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
+from trees import PAIRED, listener, member, pair, pool, tree
 
+from tavia.amphora.bundle import Fence
 from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import Subnet
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
+from tavia.model.tree import Tree
+from tavia.render import Proxies, RenderSettings, render_proxies
 from tavia.store.rows import utcnow
 from tavia.worker import rendering
-from tavia.worker.rendering import VipNetworks
+from tavia.worker.rendering import Rendering, VipNetworks
 
 
 class Neutron(NoopCloud):
@@ -64,3 +69,21 @@ def test_one_that_does_not_answer_is_waited_for_once_a_minute(monkeypatch: pytes
     monkeypatch.setattr(time, "monotonic", lambda: clock)
     assert [networks.of(loadbalancer("a")) for _ in range(3)] == [known] * 3
     assert neutron.asked == 2
+
+
+def test_what_a_tree_asks_for_is_rendered_once_for_all_rounds_and_amphorae(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def counted(tree: Tree, settings: RenderSettings) -> Proxies:
+        rendered.append(tree.loadbalancer.id)
+        return render_proxies(tree, settings)
+
+    monkeypatch.setattr(rendering, "render_proxies", counted)
+    one = Rendering(VipNetworks(NoopCloud()), RenderSettings(), peers_only=True)
+    situation = replace(tree(listener(), pool(), member(), topology=PAIRED, vip_subnet_id="a"), amphorae=pair())
+    for fence in (Fence(1, 1, "w"), Fence(1, 2, "w")):
+        _, bundles = one.of(replace(situation, amphorae=pair()), pair(), (), fence)
+        assert len(bundles) == 2
+    assert rendered == ["lb"]
+    one.of(situation, pair(), {"app"}, Fence(1, 3, "w"))
+    assert rendered == ["lb", "lb"]

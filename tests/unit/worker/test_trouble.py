@@ -19,8 +19,7 @@ from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
-from tavia.store import convergence as store
-from tavia.store import history, intents, journal, leases, liveness, schema
+from tavia.store import commits, history, intents, journal, leases, liveness, schema
 from tavia.store.clock import now
 from tavia.store.database import Database
 from tavia.store.rows import utcnow
@@ -60,7 +59,7 @@ def scalar(world: World, statement: Any) -> Any:
 
 def steps(world: World) -> list[str]:
     with world.database.read() as conn:
-        found = history.operations(conn, history.Wanted())
+        found = history.operations(conn, history.Criteria())
         return [step.state for operation in reversed(found) for step in history.steps(conn, operation)]
 
 
@@ -166,26 +165,26 @@ def test_a_refused_member_stays_in_error_until_it_is_applied(make_world: MakeWor
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    pool = world.tree(lb).pools[0]
+    pool = world.tree(lb).of(Pool)[0]
     bad = world.member(pool, 40)
     add(world, bad)
     world.forbidden = bad.address
     world.converge(lb, passes=1)
     add(world, world.listener(lb, 81, None))
     world.converge(lb, passes=1)
-    status = {m.id: m.provisioning_status for m in world.tree(lb).members}
+    status = {m.id: m.provisioning_status for m in world.tree(lb).of(Member)}
     assert status[bad.id] is ERROR
     world.forbidden = ""
     world.change(lb, lambda conn, g: None)
     world.converge(lb)
-    assert {m.provisioning_status for m in world.tree(lb).members} == {ACTIVE}
+    assert {m.provisioning_status for m in world.tree(lb).of(Member)} == {ACTIVE}
 
 
 def test_a_listener_keeps_its_pool_where_the_new_one_is_refused(make_world: MakeWorld) -> None:
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    (listener,), (old,) = world.tree(lb).listeners, world.tree(lb).pools
+    (listener,), (old,) = world.tree(lb).of(Listener), world.tree(lb).of(Pool)
     new = world.pool(lb)
     bad = world.member(new, 40)
     add(world, new)
@@ -196,12 +195,12 @@ def test_a_listener_keeps_its_pool_where_the_new_one_is_refused(make_world: Make
     config = world.bundles[world.tree(lb).amphorae[0].id].files["haproxy.cfg"]
     assert f"default_backend {old.id}:{listener.id}" in config
     tree = world.tree(lb)
-    assert (tree.listeners[0].provisioning_status, tree.loadbalancer.provisioning_status) == (ERROR, ACTIVE)
+    assert (tree.of(Listener)[0].provisioning_status, tree.loadbalancer.provisioning_status) == (ERROR, ACTIVE)
     world.forbidden = ""
     world.change(lb, lambda conn, g: None)
     world.converge(lb)
     tree = world.tree(lb)
-    assert {row.provisioning_status for row in (*tree.listeners, *tree.pools, *tree.members)} == {ACTIVE}
+    assert {row.provisioning_status for row in (*tree.of(Listener), *tree.of(Pool), *tree.of(Member))} == {ACTIVE}
 
 
 def test_a_removal_asked_for_during_a_convergence_is_not_forgotten(make_world: MakeWorld) -> None:
@@ -218,7 +217,7 @@ def test_a_removal_asked_for_during_a_convergence_is_not_forgotten(make_world: M
         world.database.write(lambda conn: intents.remove_again(conn, old.id))
 
     _while_committing(world, hear)
-    add(world, world.member(world.tree(lb).pools[0], 2))
+    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
     world.converge(lb)
     assert came_back.id not in world.compute.found
     assert [a.status for a in world.tree(lb).amphorae] == [AmphoraStatus.ALLOCATED]
@@ -230,7 +229,7 @@ def test_a_push_asked_for_during_a_convergence_is_not_forgotten(make_world: Make
     world.converge(lb)
     (amphora,) = world.tree(lb).amphorae
     _while_committing(world, lambda: world.database.write(lambda conn: liveness.push_again(conn, amphora.id)))
-    add(world, world.member(world.tree(lb).pools[0], 2))
+    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
     world.converge(lb)
     assert world.tree(lb).amphorae[0].applied_hash is not None
 
@@ -252,7 +251,7 @@ def test_under_a_stream_of_changes_each_round_is_committed(make_world: MakeWorld
     world = make_world()
     lb = world.create()
     world.converge(lb)
-    pool = world.tree(lb).pools[0]
+    pool = world.tree(lb).of(Pool)[0]
     first = world.member(pool, 2)
     add(world, first)
     numbers = iter(range(3, 100))
@@ -260,7 +259,7 @@ def test_under_a_stream_of_changes_each_round_is_committed(make_world: MakeWorld
     pushes = len(world.pushes)
     world.converge(lb, passes=1)
     assert len(world.pushes) == pushes + ROUNDS
-    status = {m.id: m.provisioning_status for m in world.tree(lb).members}
+    status = {m.id: m.provisioning_status for m in world.tree(lb).of(Member)}
     assert status[first.id] is ACTIVE
 
 
@@ -341,7 +340,7 @@ def test_what_runs_but_is_recorded_nowhere_is_not_shown_as_active(
     world = make_world()
     lb = world.create()
     with monkeypatch.context() as patched:
-        patched.setattr(store, "commit_children", lambda conn, *_: conn.execute(text("no such statement")))
+        patched.setattr(commits, "commit_children", lambda conn, *_: conn.execute(text("no such statement")))
         world.converge(lb, passes=1)
         world.sql(update(schema.load_balancer).values(failing_since=now() - 301.0, due_at=0.0))
         world.converge(lb, passes=1)
@@ -354,7 +353,9 @@ def test_what_runs_but_is_recorded_nowhere_is_not_shown_as_active(
 
 def statuses(world: World, loadbalancer: LoadBalancer) -> set[ProvisioningStatus]:
     tree = world.tree(loadbalancer)
-    return {row.provisioning_status for row in (tree.loadbalancer, *tree.listeners, *tree.pools, *tree.members)}
+    return {
+        row.provisioning_status for row in (tree.loadbalancer, *tree.of(Listener), *tree.of(Pool), *tree.of(Member))
+    }
 
 
 class LostAnswers(Database):

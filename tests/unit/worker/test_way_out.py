@@ -37,7 +37,7 @@ def released(world: World, loadbalancer: LoadBalancer) -> None:
     assert loadbalancer.id not in {due.loadbalancer_id for due in world.due()}
     ours = frozenset({"amphora"})
     world.database.write(
-        lambda conn: release.release(conn, loadbalancer.id, providers=ours, asked_by="ada", host="ctl-1")
+        lambda conn: release.release(conn, loadbalancer.id, providers=ours, boots_with={}, asked_by="ada", host="ctl-1")
     )
     world.converge(loadbalancer)
 

@@ -11,15 +11,23 @@ from sqlalchemy import ColumnElement, Connection
 
 from tavia.api.access import Access, access_of
 from tavia.api.errors import not_found
-from tavia.api.handlers.common import Reader
-from tavia.api.kinds import AMPHORA
+from tavia.api.handlers.common import OCTAVIA, Reader
+from tavia.model.resources import Amphora
 from tavia.store import intents, liveness, reading
 
 
 class Amphorae(Reader):
     """/amphorae"""
 
-    kind = AMPHORA
+    resource = Amphora
+    prefixes = OCTAVIA
+    paths = {
+        "/amphorae": None,
+        "/amphorae/{amphora_id}": "one",
+        "/amphorae/{amphora_id}/failover": "failover",
+        "/amphorae/{amphora_id}/config": "config",
+        "/amphorae/{amphora_id}/stats": "stats",
+    }
 
     def reach(self, conn: Connection, access: Access, object_id: str, **parents: str) -> Any:
         """Amphorae are of no project, so the rule comes first."""
@@ -35,7 +43,7 @@ class Amphorae(Reader):
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Octavia deletes spare amphorae only, and answers 404 for any other; Tavia boots none without an owner."""
         self.allowed(req, amphora_id)
-        raise not_found(AMPHORA.title, amphora_id)
+        raise not_found(Amphora.names.title, amphora_id)
 
     def on_put_failover(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Have it replaced by another."""
@@ -44,13 +52,13 @@ class Amphorae(Reader):
         def work(conn: Connection, generation: int) -> None:
             intents.replace_amphorae(conn, loadbalancer_id, generation, [amphora_id])
 
-        self.backend.changes.failover(loadbalancer_id, work)
+        self.backend.changes.command(loadbalancer_id, work)
         resp.status = falcon.HTTP_202
 
     def on_put_config(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Have its agent's configuration and its bundle sent again."""
         again = partial(liveness.push_again, amphora_id=amphora_id)
-        self.backend.changes.failover(self._owner(req, amphora_id), lambda conn, _generation: again(conn))
+        self.backend.changes.command(self._owner(req, amphora_id), lambda conn, _generation: again(conn))
         resp.status = falcon.HTTP_202
 
     def on_get_stats(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
@@ -65,5 +73,5 @@ class Amphorae(Reader):
     def _owner(self, req: falcon.Request, amphora_id: str) -> str:
         loadbalancer_id: str | None = self.allowed(req, amphora_id).loadbalancer_id
         if loadbalancer_id is None:
-            raise not_found(AMPHORA.title, amphora_id)
+            raise not_found(Amphora.names.title, amphora_id)
         return loadbalancer_id

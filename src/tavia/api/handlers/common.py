@@ -1,6 +1,6 @@
 """What all resources share: reading lists and objects, and how a change of a child is accepted.
 
-A handler names its :class:`~tavia.api.kinds.Kind` and fills in what is its own: attributes that come from other rows
+A handler names its resource and its URLs, and fills in what is its own: attributes that come from other rows
 (``related``), rules (``settled``), ancestors (``touch``), creation (``create``).
 """
 
@@ -21,7 +21,6 @@ from tavia.api.access import Access, access_of
 from tavia.api.bodies import Body, read_json
 from tavia.api.changes import Changes
 from tavia.api.errors import ApiError, immutable, invalid_input, not_found
-from tavia.api.kinds import Kind
 from tavia.api.lists import Filter, Lists, bad_marker, links
 from tavia.api.views import only, view
 from tavia.api.vips import Vips
@@ -33,6 +32,12 @@ Related = Mapping[str, Mapping[str, Any]]
 
 Missing = Callable[[str, str], Exception]
 """Makes the error that says that there is no such object, of its title and id."""
+
+Paths = Mapping[str, str | None]
+"""A handler's URLs below its prefixes, each with its suffix: ``on_get_<suffix>`` and so on answer there."""
+
+LBAAS = ("/v2/lbaas", "/v2.0/lbaas", "/v2", "/v2.0")
+OCTAVIA = ("/v2/octavia", "/v2.0/octavia")
 
 _BOOLEAN = TypeAdapter(bool)
 
@@ -50,13 +55,15 @@ class Backend:
 class Reader:
     """GET of a collection and of one object."""
 
-    kind: ClassVar[Kind]
+    resource: ClassVar[type[Any]]
+    paths: ClassVar[Paths]
+    prefixes: ClassVar[Sequence[str]] = LBAAS
     filters: ClassVar[Mapping[str, Filter]] = {}
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.policy_word = self.kind.word
-        self.lists = Lists(backend.conf, self.kind.resource, self.filters)
+        self.policy_word = self.resource.names.word
+        self.lists = Lists(backend.conf, self.resource, self.filters)
 
     def scope(self, conn: Connection, **parents: str) -> Sequence[ColumnElement[bool]]:
         """Conditions that the path sets; a handler whose objects lie below others checks those here."""
@@ -68,15 +75,15 @@ class Reader:
 
     def show(self, conn: Connection, row: Any) -> dict[str, Any]:
         """One object as clients see it."""
-        table = schema.TABLES[self.kind.resource]
+        table = schema.TABLES[self.resource]
         related = self.related(conn, [row], select(table.c.id).where(table.c.id == row.id))
         return view(row, related.get(row.id))
 
     def find(self, conn: Connection, object_id: str, **parents: str) -> Any:
         """The row of an object. Raises ApiError 404."""
-        row = reading.find(conn, self.kind.resource, object_id, *self.scope(conn, **parents))
+        row = reading.find(conn, self.resource, object_id, *self.scope(conn, **parents))
         if row is None:
-            raise not_found(self.kind.title, object_id)
+            raise not_found(self.resource.names.title, object_id)
         return row
 
     def reach(self, conn: Connection, access: Access, object_id: str, **parents: str) -> Any:
@@ -93,7 +100,7 @@ class Reader:
     def listed(self, conn: Connection, req: falcon.Request, **parents: str) -> Sequence[ColumnElement[bool]]:
         """Conditions for what the caller may see of the collection. Raises ApiError 403, and 404 for a parent."""
         project_id = access_of(req).project_of_list(req.get_param("project_id"))
-        return () if project_id is None else (schema.TABLES[self.kind.resource].c.project_id == project_id,)
+        return () if project_id is None else (schema.TABLES[self.resource].c.project_id == project_id,)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, **parents: str) -> None:
         """A page of the collection."""
@@ -101,21 +108,21 @@ class Reader:
         with self.backend.database.read() as conn:
             wanted = dataclasses.replace(asked.listing, scope=self.listed(conn, req, **parents))
             try:
-                rows, ids = listing.page(conn, self.kind.resource, wanted)
+                rows, ids = listing.page(conn, self.resource, wanted)
             except listing.NoSuchMarker:
                 raise bad_marker(wanted.marker or "") from None
             related = self.related(conn, rows, ids)
         shown = [only(view(row, related.get(row.id)), asked.fields) for row in rows]
         neighbours = links(asked, [row.id for row in rows], f"{self.base_url(req)}{req.path}")
-        resp.media = {self.kind.words: shown, f"{self.kind.words}_links": neighbours}
+        resp.media = {self.resource.names.words: shown, f"{self.resource.names.words}_links": neighbours}
 
     def on_get_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
         """One object."""
-        object_id = path.pop(self.kind.parameter)
+        object_id = path.pop(self.resource.names.parameter)
         fields = self.lists.fields(parse_qs(req.query_string))
         with self.backend.database.read() as conn:
             row = self.reach(conn, access_of(req), object_id, **path)
-            resp.media = {self.kind.word: only(self.show(conn, row), fields)}
+            resp.media = {self.resource.names.word: only(self.show(conn, row), fields)}
 
     def base_url(self, req: falcon.Request) -> str:
         """Where links begin."""
@@ -131,19 +138,19 @@ class Writer(Reader):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **parents: str) -> None:
         """A new object."""
-        body = self.post_body.parse(read_json(req), self.kind.argument, self.kind.word)
-        resp.media = {self.kind.word: self.create(req, body, **parents)}
+        body = self.post_body.parse(read_json(req), self.resource.names.argument, self.resource.names.word)
+        resp.media = {self.resource.names.word: self.create(req, body, **parents)}
         resp.status = falcon.HTTP_201
 
     def on_put_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
         """New values for some of an object's attributes."""
-        object_id = path.pop(self.kind.parameter)
-        body = self.put_body.parse(read_json(req), self.kind.argument, self.kind.word)
-        resp.media = {self.kind.word: self.update(req, object_id, body, **path)}
+        object_id = path.pop(self.resource.names.parameter)
+        body = self.put_body.parse(read_json(req), self.resource.names.argument, self.resource.names.word)
+        resp.media = {self.resource.names.word: self.update(req, object_id, body, **path)}
 
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
         """The object is to go."""
-        self.delete(req, path.pop(self.kind.parameter), **path)
+        self.delete(req, path.pop(self.resource.names.parameter), **path)
         resp.status = falcon.HTTP_204
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
@@ -178,10 +185,10 @@ class ChildWriter(Writer):
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             old = self.find(conn, object_id)
             if old.deleted_generation is not None:
-                raise immutable(self.kind.title, object_id)
+                raise immutable(self.resource.names.title, object_id)
             new = self.settled(conn, old, dataclasses.replace(old, **body))
             values = rules.differences(old, new)
-            intents.change(conn, self.kind.resource, [object_id], generation, **values)
+            intents.change(conn, self.resource, [object_id], generation, **values)
             self.touch(conn, new, generation)
             return self.show(conn, self.find(conn, object_id))
 
@@ -193,43 +200,45 @@ class ChildWriter(Writer):
 
         def work(conn: Connection, generation: int) -> None:
             row = self.find(conn, object_id)
-            intents.mark_deleted(conn, self.kind.resource, [object_id], generation)
+            intents.mark_deleted(conn, self.resource, [object_id], generation)
             self.take_down(conn, row, generation)
             self.touch(conn, row, generation)
 
         self.backend.changes.change_below(self.allowed(req, object_id, **parents).loadbalancer_id, work)
 
 
-def parent(backend: Backend, req: falcon.Request, kind: Kind, object_id: str) -> Any:
+def parent(backend: Backend, req: falcon.Request, resource: type[Any], object_id: str) -> Any:
     """As :func:`parent_in`, ahead of the transaction that accepts a change."""
-    with backend.database.look() as conn:
-        return parent_in(conn, req, kind, object_id)
+    with backend.database.query() as conn:
+        return parent_in(conn, req, resource, object_id)
 
 
-def parent_in(conn: Connection, req: falcon.Request, kind: Kind, object_id: str, missing: Missing = not_found) -> Any:
+def parent_in(
+    conn: Connection, req: falcon.Request, resource: type[Any], object_id: str, missing: Missing = not_found
+) -> Any:
     """The object whose children the caller may act on as the route says. Raises ApiError 404 (``missing``), 403."""
-    return reachable(req, reading.find(conn, kind.resource, object_id), kind, object_id, missing)
+    return reachable(req, reading.find(conn, resource, object_id), resource, object_id, missing)
 
 
-def reachable(req: falcon.Request, row: Any, kind: Kind, object_id: str, missing: Missing = not_found) -> Any:
+def reachable(req: falcon.Request, row: Any, resource: type[Any], object_id: str, missing: Missing = not_found) -> Any:
     """The same of a row that was read, None where there was none."""
     if row is None:
-        raise missing(kind.title, object_id)
+        raise missing(resource.names.title, object_id)
     access_of(req).check(row.project_id)
     return row
 
 
-def in_use(conn: Connection, kind: Kind, object_id: str, loadbalancer_id: str) -> Any:
+def in_use(conn: Connection, resource: type[Any], object_id: str, loadbalancer_id: str) -> Any:
     """An object that another is to refer to: of this load balancer, and not on its way out. Raises ApiError."""
-    return still_in_use(reading.find(conn, kind.resource, object_id), kind, object_id, loadbalancer_id)
+    return still_in_use(reading.find(conn, resource, object_id), resource, object_id, loadbalancer_id)
 
 
-def still_in_use(row: Any, kind: Kind, object_id: str, loadbalancer_id: str) -> Any:
+def still_in_use(row: Any, resource: type[Any], object_id: str, loadbalancer_id: str) -> Any:
     """The same of a row that was read, None where there was none."""
     if row is None or row.loadbalancer_id != loadbalancer_id:
-        raise not_found(kind.title, object_id)
+        raise not_found(resource.names.title, object_id)
     if row.deleted_generation is not None:
-        raise immutable(kind.title, object_id)
+        raise immutable(resource.names.title, object_id)
     return row
 
 

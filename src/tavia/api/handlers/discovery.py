@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import falcon
@@ -53,10 +55,14 @@ class Version:
 
 
 class OpenApi:
-    """/openapi.json"""
+    """/openapi.json, made when it is first asked for: few ask, and it costs more than all else at the start."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        self._document = document
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
+        self._describe = describe
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        return self._describe()
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """The description of this API in OpenAPI 3.1."""

@@ -14,16 +14,16 @@ from tavia.api.changes import touch_pools
 from tavia.api.errors import ApiError
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
-from tavia.api.kinds import HEALTHMONITOR, POOL
 from tavia.api.views import ids as references
-from tavia.model.resources import HealthMonitor
+from tavia.model.resources import HealthMonitor, Pool
 from tavia.store import intents, reading
 
 
 class HealthMonitors(ChildWriter):
     """/healthmonitors"""
 
-    kind = HEALTHMONITOR
+    resource = HealthMonitor
+    paths = {"/healthmonitors": None, "/healthmonitors/{healthmonitor_id}": "one"}
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -37,10 +37,10 @@ class HealthMonitors(ChildWriter):
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """The monitor of a pool that has none."""
         pool_id = body["pool_id"]
-        owner: str = parent(self.backend, req, POOL, pool_id).loadbalancer_id
+        owner: str = parent(self.backend, req, Pool, pool_id).loadbalancer_id
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
-            pool = in_use(conn, POOL, pool_id, owner)
+            pool = in_use(conn, Pool, pool_id, owner)
             if reading.has_monitor(conn, pool_id):
                 raise ApiError(409, f"Pool {pool_id} already has a health monitor")
             graph = Graph(owner, pool.project_id, self.backend.conf)

@@ -12,16 +12,20 @@ from tavia.api import quotas, rules, schemas
 from tavia.api.access import access_of
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
-from tavia.api.kinds import LISTENER, LOADBALANCER, POOL
 from tavia.api.views import ids as references
-from tavia.model.resources import Listener, LoadBalancer
+from tavia.model.resources import Listener, LoadBalancer, Pool
 from tavia.store import reading
 
 
 class Listeners(ChildWriter):
     """/listeners"""
 
-    kind = LISTENER
+    resource = Listener
+    paths = {
+        "/listeners": None,
+        "/listeners/{listener_id}": "one",
+        "/listeners/{listener_id}/stats": "stats",
+    }
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -34,7 +38,7 @@ class Listeners(ChildWriter):
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """A port of the VIP that no other listener has."""
-        loadbalancer_id: str = parent(self.backend, req, LOADBALANCER, body["loadbalancer_id"]).id
+        loadbalancer_id: str = parent(self.backend, req, LoadBalancer, body["loadbalancer_id"]).id
         seen = self.backend.vips.seen_by(req)
         for member in body.get("default_pool", {}).get("members", ()):
             self.backend.vips.check_member_subnet(member, seen)
@@ -43,9 +47,9 @@ class Listeners(ChildWriter):
             owner = reading.get(conn, LoadBalancer, loadbalancer_id)
             graph = Graph(owner.id, owner.project_id, self.backend.conf, owner.vips)
             listener = graph.add_listener(body)
-            if not graph.pools:
+            if not graph.of(Pool):
                 self._check_default_pool(conn, listener)
-            if reading.listener_at(conn, loadbalancer_id, listener.protocol_port):
+            if reading.listener_at(conn, loadbalancer_id, *rules.place(listener)):
                 raise rules.duplicate_listener(listener.protocol_port)
             quotas.check(conn, self.backend.conf, listener.project_id, graph.rows)
             graph.insert(conn, generation)
@@ -61,7 +65,7 @@ class Listeners(ChildWriter):
 
     def _check_default_pool(self, conn: Connection, listener: Listener) -> None:
         if listener.default_pool_id is not None:
-            rules.default_pool(listener, in_use(conn, POOL, listener.default_pool_id, listener.loadbalancer_id))
+            rules.default_pool(listener, in_use(conn, Pool, listener.default_pool_id, listener.loadbalancer_id))
 
     def on_get_stats(self, req: falcon.Request, resp: falcon.Response, listener_id: str) -> None:
         """The sums over its amphorae."""

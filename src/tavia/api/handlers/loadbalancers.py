@@ -16,24 +16,31 @@ from tavia.api.bodies import Body
 from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, Related, Writer, flag
-from tavia.api.kinds import LOADBALANCER
 from tavia.api.rbac import API
 from tavia.api.views import ids as references
 from tavia.api.views import status_tree, view
 from tavia.api.vips import Vip
-from tavia.model.resources import Listener, LoadBalancer, Pool
+from tavia.config.controller_worker import boots_with
+from tavia.model.resources import OUR_PROVIDERS, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import Topology
-from tavia.store import convergence, intents, reading, turns
+from tavia.model.tree import Rows
+from tavia.store import intents, reading, turns
 from tavia.store.rows import utcnow
-
-AMPHORA_PROVIDERS = frozenset({"amphora", "octavia"})
-"""The names under which our own amphorae are a provider."""
+from tavia.store.trees import read_tree
 
 
 class LoadBalancers(Writer):
     """/loadbalancers"""
 
-    kind = LOADBALANCER
+    resource = LoadBalancer
+    paths = {
+        "/loadbalancers": None,
+        "/loadbalancers/{loadbalancer_id}": "one",
+        "/loadbalancers/{loadbalancer_id}/stats": "stats",
+        "/loadbalancers/{loadbalancer_id}/status": "status",
+        "/loadbalancers/{loadbalancer_id}/statuses": "status",
+        "/loadbalancers/{loadbalancer_id}/failover": "failover",
+    }
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -64,14 +71,14 @@ class LoadBalancers(Writer):
             row = self._row(loadbalancer_id, own, vip)
             graph = Graph(row.id, row.project_id, self.backend.conf, row.vips)
             graph.add_tree(body.get("listeners", []), body.get("pools", []))
-            for member in graph.members:
+            for member in graph.of(Member):
                 self.backend.vips.check_member_subnet({"subnet_id": member.subnet_id}, seen)
             self.backend.changes.create(lambda conn: self._insert(conn, row, graph))
         return _whole(row, graph)
 
     def _row(self, loadbalancer_id: str, own: Mapping[str, Any], vip: Vip) -> LoadBalancer:
         return LoadBalancer(
-            **(dict(own) | dataclasses.asdict(vip)),
+            **(dict(own) | dataclasses.asdict(vip) | boots_with(self.backend.conf)),
             id=loadbalancer_id,
             topology=Topology(self.backend.conf.controller_worker.loadbalancer_topology),
             changed_generation=1,
@@ -92,7 +99,7 @@ class LoadBalancers(Writer):
         provider = wanted or settings.default_provider_driver
         if provider not in settings.enabled_provider_drivers:
             raise ApiError(400, f"Provider '{provider}' is not enabled.")
-        if provider not in AMPHORA_PROVIDERS:
+        if provider not in OUR_PROVIDERS:
             raise ApiError(501, f"Provider '{provider}' was not found.")
         return str(provider)
 
@@ -134,7 +141,7 @@ class LoadBalancers(Writer):
         """The tree of statuses."""
         with self.backend.database.read() as conn:
             self.reach(conn, access_of(req), loadbalancer_id)
-            resp.media = {"statuses": {"loadbalancer": status_tree(convergence.read_tree(conn, loadbalancer_id))}}
+            resp.media = {"statuses": {"loadbalancer": status_tree(read_tree(conn, loadbalancer_id))}}
 
     def on_put_failover(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
         """Have the amphorae that stand now replaced."""
@@ -145,24 +152,28 @@ class LoadBalancers(Writer):
                 conn, loadbalancer_id, generation, intents.standing_amphorae(conn, loadbalancer_id)
             )
 
-        self.backend.changes.failover(loadbalancer_id, work)
+        self.backend.changes.command(loadbalancer_id, work)
         resp.status = falcon.HTTP_202
 
 
 def _whole(row: LoadBalancer, graph: Graph) -> dict[str, Any]:
     """The answer to a POST: listeners and pools in full."""
-    on = references([row.id])
-    listeners = [view(listener, {"loadbalancers": on}) for listener in graph.listeners]
-    pools = [view(pool, {"loadbalancers": on} | _below(graph, pool)) for pool in graph.pools]
+    on, rows = references([row.id]), Rows(graph.rows)
+    users: dict[str | None, list[str]] = {}
+    for listener in rows.of(Listener):
+        users.setdefault(listener.default_pool_id, []).append(listener.id)
+    listeners = [view(listener, {"loadbalancers": on}) for listener in rows.of(Listener)]
+    pools = [
+        view(pool, {"loadbalancers": on, "listeners": references(users.get(pool.id, ()))} | _below(rows, pool))
+        for pool in rows.of(Pool)
+    ]
     return view(row, {"listeners": listeners, "pools": pools})
 
 
-def _below(graph: Graph, pool: Pool) -> dict[str, Any]:
-    monitor = next((m for m in graph.healthmonitors if m.pool_id == pool.id), None)
-    using = [listener.id for listener in graph.listeners if listener.default_pool_id == pool.id]
+def _below(rows: Rows, pool: Pool) -> dict[str, Any]:
+    monitor = next(iter(rows.below(HealthMonitor, pool.id)), None)
     return {
-        "listeners": references(using),
-        "members": [view(member) for member in graph.members if member.pool_id == pool.id],
+        "members": [view(member) for member in rows.below(Member, pool.id)],
         "healthmonitor_id": monitor.id if monitor else None,
         "healthmonitor": view(monitor, {"pools": references([pool.id])}) if monitor else None,
     }

@@ -18,7 +18,6 @@ from tavia.api.changes import Unchanged, touch_pools
 from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in, reachable, still_in_use
-from tavia.api.kinds import MEMBER, POOL
 from tavia.api.rbac import API
 from tavia.model.resources import Member, Pool
 from tavia.store import intents, reading, schema
@@ -27,7 +26,8 @@ from tavia.store import intents, reading, schema
 class Members(ChildWriter):
     """/pools/{pool_id}/members"""
 
-    kind = MEMBER
+    resource = Member
+    paths = {"/pools/{pool_id}/members": None, "/pools/{pool_id}/members/{member_id}": "one"}
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -41,18 +41,18 @@ class Members(ChildWriter):
             return ()
         pool_id = parents["pool_id"]
         if reading.find(conn, Pool, pool_id) is None:
-            raise parent_not_found(POOL.title, pool_id)
+            raise parent_not_found(Pool.names.title, pool_id)
         return (schema.member.c.pool_id == pool_id,)
 
     def listed(self, conn: Connection, req: falcon.Request, **parents: str) -> Sequence[ColumnElement[bool]]:
         """All members, of a pool that the caller may read."""
-        pool = parent_in(conn, req, POOL, parents["pool_id"], parent_not_found)
+        pool = parent_in(conn, req, Pool, parents["pool_id"], parent_not_found)
         return (schema.member.c.pool_id == pool.id,)
 
     def _pool(self, req: falcon.Request, pool_id: str) -> Pool:
         """The pool in the path, whose members the caller may change."""
         with self.backend.database.read() as conn:
-            pool: Pool = parent_in(conn, req, POOL, pool_id, parent_not_found)
+            pool: Pool = parent_in(conn, req, Pool, pool_id, parent_not_found)
         return pool
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
@@ -61,14 +61,14 @@ class Members(ChildWriter):
         place_in = partial(
             reading.place_for_member, pool_id=pool_id, address=body["address"], port=body["protocol_port"]
         )
-        with self.backend.database.look() as conn:
+        with self.backend.database.query() as conn:
             seen = place_in(conn)
-        loadbalancer_id = reachable(req, seen.pool, POOL, pool_id, parent_not_found).loadbalancer_id
+        loadbalancer_id = reachable(req, seen.pool, Pool, pool_id, parent_not_found).loadbalancer_id
         self.backend.vips.check_member_subnet(body, self.backend.vips.seen_by(req))
 
         def work(conn: Connection, generation: int) -> dict[str, Any]:
             place = seen if seen.generation == generation - 1 else place_in(conn)
-            pool = still_in_use(place.pool, POOL, pool_id, loadbalancer_id)
+            pool = still_in_use(place.pool, Pool, pool_id, loadbalancer_id)
             graph = Graph(loadbalancer_id, pool.project_id, self.backend.conf)
             member = graph.add_member(pool.id, body, has_monitor=place.has_monitor)
             if place.is_taken:
@@ -102,7 +102,7 @@ class Members(ChildWriter):
         loadbalancer_id = pool.loadbalancer_id
 
         def work(conn: Connection, generation: int) -> None:
-            pool = in_use(conn, POOL, pool_id, loadbalancer_id)
+            pool = in_use(conn, Pool, pool_id, loadbalancer_id)
             if not self._replace(conn, pool, generation, bodies, additive=additive):
                 raise Unchanged
             touch_pools(conn, [pool_id], generation)
@@ -116,7 +116,7 @@ class Members(ChildWriter):
         """Whether anything changed."""
         graph = Graph(pool.loadbalancer_id, pool.project_id, self.backend.conf)
         has_monitor = reading.has_monitor(conn, pool.id)
-        there = reading.find_all(conn, Member, reading.below(Member, pool.id), reading.wanted(Member))
+        there = reading.find_all(conn, Member, reading.below(Member, pool.id), reading.intended(Member))
         unnamed = {(member.address, member.protocol_port): member for member in there}
         changed = False
         for body in bodies:

@@ -13,7 +13,6 @@ from tavia.api import quotas, rules, schemas
 from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, Related, in_use, parent
-from tavia.api.kinds import LISTENER, LOADBALANCER, POOL
 from tavia.api.views import ids as references
 from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.store import intents, reading, schema
@@ -22,7 +21,8 @@ from tavia.store import intents, reading, schema
 class Pools(ChildWriter):
     """/pools"""
 
-    kind = POOL
+    resource = Pool
+    paths = {"/pools": None, "/pools/{pool_id}": "one"}
     filters = {
         "healthmonitor_id": lambda text: schema.pool.c.id.in_(
             select(schema.health_monitor.c.pool_id).where(schema.health_monitor.c.id == text)
@@ -75,14 +75,14 @@ class Pools(ChildWriter):
         if listener_id is None:
             if given is None:
                 raise validation_failure("Must provide at least one of: loadbalancer_id, listener_id")
-            return str(parent(self.backend, req, LOADBALANCER, given).id)
-        found: str = parent(self.backend, req, LISTENER, listener_id).loadbalancer_id
+            return str(parent(self.backend, req, LoadBalancer, given).id)
+        found: str = parent(self.backend, req, Listener, listener_id).loadbalancer_id
         if given not in (None, found):
             raise validation_failure(f"Listener {listener_id} is not on load balancer {given}.")
         return found
 
     def _check_listener(self, conn: Connection, listener_id: str, pool: Pool) -> None:
-        listener = in_use(conn, LISTENER, listener_id, pool.loadbalancer_id)
+        listener = in_use(conn, Listener, listener_id, pool.loadbalancer_id)
         if listener.default_pool_id is not None:
             raise ApiError(409, f"Listener {listener_id} already has a default pool {listener.default_pool_id}.")
         rules.default_pool(listener, pool)
@@ -97,8 +97,5 @@ class Pools(ChildWriter):
         intents.touch_listeners_of(conn, [row.id], generation)
 
     def take_down(self, conn: Connection, row: Pool, generation: int) -> None:
-        """Its members and monitor go with it, and no listener has it as its default any more."""
-        for resource in (Member, HealthMonitor):
-            below = [child.id for child in reading.find_all(conn, resource, reading.below(resource, row.id))]
-            intents.mark_deleted(conn, resource, below, generation)
+        """No listener has it as its default any more."""
         intents.forget_default_pool(conn, row.id, generation)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
 from urllib.parse import parse_qs
 
 import falcon
 
 from tavia.api.access import access_of
-from tavia.api.handlers.common import Backend
+from tavia.api.handlers.common import LBAAS, Backend, Paths
 from tavia.api.views import only
 
 
@@ -15,6 +17,8 @@ class Providers:
     """/providers"""
 
     policy_word = "provider"
+    prefixes: ClassVar[Sequence[str]] = LBAAS
+    paths: ClassVar[Paths] = {"/providers": None}
 
     def __init__(self, backend: Backend) -> None:
         self._enabled: dict[str, str] = backend.conf.api_settings.enabled_provider_drivers

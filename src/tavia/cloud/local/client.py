@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tavia.cloud.local import wire
-from tavia.cloud.protocols import Network, NotFound, Port, SecurityRule, Server, ServerSpec, Subnet
+from tavia.cloud.protocols import Network, NotFound, Port, PortSpec, SecurityRule, Server, ServerSpec, Subnet
 from tavia.model.seams import Seam, SeamError
 
 _TIMEOUT = 30.0
@@ -136,31 +135,9 @@ class LocalClient:
         """See Networking."""
         return wire.port(self._call("port", port_id=port_id))
 
-    def create_port(
-        self,
-        *,
-        name: str,
-        network_id: str,
-        fixed_ips: Sequence[tuple[str, str | None]],
-        tags: frozenset[str],
-        device_id: str = "",
-        allowed_addresses: frozenset[str] = frozenset(),
-        security_group_ids: Sequence[str] = (),
-        project_id: str | None = None,
-        is_vip: bool = False,
-    ) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         """See Networking. There are no security groups and no projects here."""
-        del security_group_ids, project_id, is_vip
-        answer = self._call(
-            "create_port",
-            name=name,
-            network_id=network_id,
-            fixed_ips=list(fixed_ips),
-            tags=tags,
-            device_id=device_id,
-            allowed_addresses=allowed_addresses,
-        )
-        return wire.port(answer)
+        return wire.port(self._call("create_port", spec=spec))
 
     def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
         """See Networking."""

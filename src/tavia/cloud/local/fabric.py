@@ -128,7 +128,7 @@ def delete_interface(name: str) -> None:
 
 
 def plug(port: Port, bridge: str, mtu: int, inside: str, namespace: str) -> list[str]:
-    """``ip`` commands: connect a namespace (a pid or a name) to a bridge; there the interface is named ``inside``.
+    """``ip`` commands: connect a namespace (pid, name or path) to a bridge; there the interface is named ``inside``.
 
     The fabric forgets who had the port's addresses before: the first connection would be lost on that one's MAC.
     """

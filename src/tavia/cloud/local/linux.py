@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x02000000, 0x04000000, 0x08000000, 0x20000000, 0x40000000
@@ -28,10 +30,29 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare {flags:#x}")
 
 
+OWN_NETWORK = Path("/proc/thread-self/ns/net")
+"""The network namespace of whoever opens it."""
+
+
 def enter_network(path: Path) -> None:
     """Move the calling thread into a network namespace, setns(2)."""
     with path.open("rb") as namespace:
-        _check(_libc.setns(namespace.fileno(), NEWNET), f"setns {path}")
+        _enter(namespace.fileno())
+
+
+@contextmanager
+def in_network(namespace: int) -> Iterator[None]:
+    """The calling thread is in the network namespace of this descriptor, and back where it was afterwards."""
+    with OWN_NETWORK.open("rb") as own:
+        _enter(namespace)
+        try:
+            yield
+        finally:
+            _enter(own.fileno())
+
+
+def _enter(namespace: int) -> None:
+    _check(_libc.setns(namespace, NEWNET), "setns")
 
 
 def mount(source: str, target: Path, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:

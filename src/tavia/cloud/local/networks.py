@@ -17,7 +17,7 @@ from typing import Any
 from tavia.cloud.local import addresses, fabric, rules, wire
 from tavia.cloud.local.instance import NETNS_DIR, Instance
 from tavia.cloud.local.records import Records
-from tavia.cloud.protocols import FixedIp, Network, NotFound, Port, Subnet
+from tavia.cloud.protocols import FixedIp, Network, NotFound, Port, PortSpec, Subnet
 from tavia.model.seams import Seam, SeamError
 
 LOG = logging.getLogger(__name__)
@@ -78,13 +78,14 @@ class Networks:
                 self.create_network(name=DEMO_NET, cidr=DEMO_CIDR)
             management = self.create_network(name=MGMT_NET, cidr=MGMT_CIDR, gateway_ip="", bridge=MGMT_NET)
         if not any(port.device_id == self._instance.fabric for port in self._ports):
-            self.create_port(
+            leg = PortSpec(
                 name=CONTROLLER_LEG,
                 network_id=management.id,
                 fixed_ips=[(management.subnet_ids[0], CONTROLLER_ADDRESS)],
                 tags=frozenset({_HOST_TAG}),
                 device_id=self._instance.fabric,
             )
+            self.create_port(leg)
 
     # -- networks and subnets -----------------------------------------------------------------------------------
 
@@ -192,29 +193,20 @@ class Networks:
             raise NotFound("port", port_id)
         return port
 
-    def create_port(
-        self,
-        *,
-        name: str,
-        network_id: str,
-        fixed_ips: Sequence[tuple[str, str | None]],
-        tags: frozenset[str],
-        device_id: str = "",
-        allowed_addresses: frozenset[str] = frozenset(),
-    ) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         """See the protocol. Without ``fixed_ips`` the port gets an address of the network's first subnet."""
         with self._lock:
-            wanted = fixed_ips or [(self.network(network_id).subnet_ids[0], None)]
+            fixed_ips = spec.fixed_ips or [(self.network(spec.network_id).subnet_ids[0], None)]
             port_id = str(uuid.uuid4())
             port = Port(
                 id=port_id,
-                name=name,
-                network_id=network_id,
+                name=spec.name,
+                network_id=spec.network_id,
                 mac_address=addresses.mac_address(port_id),
-                fixed_ips=tuple(self._fixed_ip(network_id, subnet_id, address) for subnet_id, address in wanted),
-                device_id=device_id,
-                allowed_addresses=_canonical(allowed_addresses),
-                tags=tags,
+                fixed_ips=tuple(self._fixed_ip(spec.network_id, *fixed_ip) for fixed_ip in fixed_ips),
+                device_id=spec.device_id,
+                allowed_addresses=_canonical(spec.allowed_addresses),
+                tags=spec.tags,
             )
             self._ports.put(port.id, port)
             fabric.apply(rules.change(None, port))
@@ -277,13 +269,14 @@ class Networks:
             port = next((port for port in self._ports if port.device_id == namespace), None)
             if port is None:
                 subnet_id = self.network(network_id).subnet_ids[0]
-                port = self.create_port(
+                spec = PortSpec(
                     name=name,
                     network_id=network_id,
                     fixed_ips=[(subnet_id, address)],
                     tags=frozenset({_HOST_TAG}),
                     device_id=namespace,
                 )
+                port = self.create_port(spec)
             elif port.network_id != network_id or address not in (None, port.fixed_ips[0].ip_address):
                 message = f"host {name} is at {port.fixed_ips[0].ip_address} of network {port.network_id} already"
                 raise SeamError(Seam.BOOT, "host-exists", message, permanent=True)

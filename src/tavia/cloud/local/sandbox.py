@@ -2,10 +2,14 @@
 
 The order: cgroups, namespaces, a private file system, tell the daemon, wait until it has plugged the interfaces,
 configure the management one, give up capabilities, run :mod:`tavia.cloud.local.init`. A process here never returns.
+
+There are two network namespaces, as in the image's guest: the first port is alone in one, all that runs and every other
+port is in the other. What keeps the first alive are the agent's sockets in it, which are passed as systemd passes them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -17,13 +21,15 @@ import subprocess
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import tavia
+from tavia.agent.programs import PROGRAMS
+from tavia.agent.systemd import FIRST_FD
 from tavia.amphora import paths
 from tavia.cloud.local import init, linux
 from tavia.cloud.local.records import write_atomically
@@ -34,19 +40,28 @@ _PERSISTENT = (CONFIG_DRIVE, Path(paths.STATE_DIR))
 """What is on the server's disk and survives a power off."""
 
 _ETC = (
-    *("alternatives", "group", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
-    *("nsswitch.conf", "passwd", "protocols", "services", "ssl/certs", "ssl/openssl.cnf"),
+    *("alternatives", "hosts", "iproute2", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime"),
+    *("nsswitch.conf", "protocols", "services", "ssl/certs", "ssl/openssl.cnf"),
 )
 """What of the host's /etc the sandbox sees: no secrets, no configuration of services."""
+
+_FIRST_UID = 60600
+"""Of a range that no distribution gives to anybody (systemd's UIDS-GIDS)."""
+_USERS = {"root": 0, "nobody": 65534} | {each.account.user: _FIRST_UID + n for n, each in enumerate(PROGRAMS)}
+"""Of a sandbox: the agent's own, root, and one for each of its programs."""
 
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 """Linux' admin-guide/devices.txt"""
 
 _CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 18, 23))
 """CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,
-NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_CHROOT, SYS_NICE (capability.h): what HAProxy and keepalived need."""
+NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_CHROOT, SYS_NICE (capability.h): what the agent and its programs need."""
 
 _NAMESPACES = linux.NEWNS | linux.NEWCGROUP | linux.NEWUTS | linux.NEWIPC | linux.NEWPID | linux.NEWNET
+_AGENT_PORT = 9443
+"""Where the agent of the image's guest listens, too."""
+_PASSED_FDS = 64
+"""PID 1 keeps the agent's sockets from this descriptor on, out of the way of where they are passed."""
 _SAFE = linux.MS_NOSUID | linux.MS_NODEV
 _READ_ONLY = _SAFE | linux.MS_RDONLY
 
@@ -93,6 +108,8 @@ def make_skeleton(state_dir: Path) -> Path:
         _show(path, root)
     for name in _ETC:
         _show(Path("/etc") / name, root)
+    for name, line in {"passwd": "{0}:x:{1}:{1}::/:/usr/sbin/nologin", "group": "{0}:x:{1}:"}.items():
+        (root / "etc" / name).write_text("".join(f"{line.format(user, uid)}\n" for user, uid in _USERS.items()))
     _make_devices(root / "dev")
     linux.mount("none", root, flags=linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID)
     return root
@@ -170,20 +187,43 @@ def enter(plan: Plan, root: Path, channel: socket.socket, agent: Callable[[Path]
         for procs in plan.cgroups:
             procs.write_text(str(os.getpid()))
         linux.unshare(_NAMESPACES)
+        sockets = _management_sockets()
+        management = os.open(linux.OWN_NETWORK, os.O_RDONLY)
+        linux.unshare(linux.NEWNET)
         pid = os.fork()
         if pid:
-            _say(channel, {"pid": pid})
+            _say(channel, {"pid": pid, "management": management})
             os._exit(0)
-        _become_machine(plan, root, channel)
+        _become_machine(plan, root, channel, management)
     except BaseException as error:
         with suppress(OSError):
             _say(channel, {"error": repr(error)})
         traceback.print_exc()
         os._exit(1)
-    init.run(lambda: agent(Path(paths.AGENT_CONFIG)))
+    init.run(lambda: _run_agent(agent, sockets))
 
 
-def _become_machine(plan: Plan, root: Path, channel: socket.socket) -> None:
+def _management_sockets() -> list[int]:
+    """One that listens for controllers, and one a family to send heartbeats from, in the namespace that we are in."""
+    dual = socket.has_dualstack_ipv6()
+    host, family = ("::", socket.AF_INET6) if dual else ("0.0.0.0", socket.AF_INET)  # noqa: S104
+    listening = socket.create_server((host, _AGENT_PORT), family=family, backlog=128, dualstack_ipv6=dual)
+    # asyncio sets it only on sockets that were made with IPPROTO_TCP; without it an answer waits 40 ms for an ACK.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    families = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (socket.AF_INET,)
+    made = [listening, *(socket.socket(each, socket.SOCK_DGRAM) for each in families)]
+    return [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _PASSED_FDS) for each in made]
+
+
+def _run_agent(agent: Callable[[Path], object], sockets: Sequence[int]) -> None:
+    """With the sockets as its first descriptors, sd_listen_fds(3)."""
+    for number, each in enumerate(sockets):
+        os.dup2(each, FIRST_FD + number, inheritable=False)
+    os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets))}
+    agent(Path(paths.AGENT_CONFIG))
+
+
+def _become_machine(plan: Plan, root: Path, channel: socket.socket, management: int) -> None:
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -193,16 +233,24 @@ def _become_machine(plan: Plan, root: Path, channel: socket.socket) -> None:
     socket.sethostname(plan.hostname)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Neighbours learn at once when an address has moved to this machine (ip-sysctl, arp_notify). For all interfaces:
-    # the default is for later ones, and the daemon may have plugged ours already.
-    Path("/proc/sys/net/ipv4/conf/all/arp_notify").write_text("1")
     commands = channel.recv(65536)
     if not commands:
         os._exit(1)  # the daemon died before it had plugged us: nobody knows of this sandbox
-    subprocess.run([shutil.which("ip") or "ip", "-batch", "-"], input=commands, check=True)
+    _configure_network(b"link set lo up\n")
+    with linux.in_network(management):
+        _configure_network(commands)
+    os.close(management)
     linux.keep_capabilities(_CAPABILITIES)
     _say(channel, {"up": True})
     channel.close()
+
+
+def _configure_network(commands: bytes) -> None:
+    """Run ``ip`` commands in the network namespace that we are in."""
+    # Neighbours learn at once when an address has moved to this machine (ip-sysctl, arp_notify). For all interfaces:
+    # the default is for later ones, and the daemon may have plugged ours already.
+    Path("/proc/sys/net/ipv4/conf/all/arp_notify").write_text("1")
+    subprocess.run([shutil.which("ip") or "ip", "-batch", "-"], input=commands, check=True)
 
 
 def _open_console(path: Path) -> None:
@@ -218,5 +266,5 @@ def _say(channel: socket.socket, message: Mapping[str, Any]) -> None:
 
 
 def start(channel: socket.socket, commands: list[str]) -> None:
-    """The daemon's side: the interfaces are plugged, configure them with these ``ip`` commands and run."""
+    """The daemon's side: the interfaces are plugged, configure the management one with these commands and run."""
     channel.send("".join(f"{line}\n" for line in commands).encode())

@@ -204,7 +204,7 @@ class Servers:
             directory=self._instance.server_directory(record.id),
             cgroups=tuple(cgroups.create(self._cgroup(record), self._limits)),
         )
-        pid, channel = self._zygote.fork(plan)
+        pid, management, channel = self._zygote.fork(plan)
         with closing(channel):
             process = Process.of(pid)
             # Recorded before it is let go: a daemon that dies here leaves a sandbox that ends, or one we can find.
@@ -213,7 +213,7 @@ class Servers:
             plugs: list[str] = []
             for number, port_id in enumerate(record.port_ids):
                 port = self._networks.port(port_id)
-                plugs += self._networks.plug(port, f"eth{number}", str(pid))
+                plugs += self._networks.plug(port, f"eth{number}", str(pid if number else management))
                 if number == 0:
                     commands += self._networks.configure("eth0", port, gateway=True)
             try:

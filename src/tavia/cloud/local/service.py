@@ -51,9 +51,7 @@ def calls(networks: Networks, servers: Servers) -> dict[str, Call]:
         "create_subnet": lambda a: networks.create_subnet(**a),
         "ports": lambda a: networks.ports(frozenset(a["tags"])),
         "port": lambda a: networks.port(a["port_id"]),
-        "create_port": lambda a: networks.create_port(
-            **{**a, "tags": frozenset(a["tags"]), "allowed_addresses": frozenset(a["allowed_addresses"])}
-        ),
+        "create_port": lambda a: networks.create_port(wire.port_spec(a["spec"])),
         "set_allowed_addresses": lambda a: networks.set_allowed_addresses(a["port_id"], frozenset(a["addresses"])),
         "delete_port": lambda a: networks.delete_port(a["port_id"]),
         "attach_host": lambda a: networks.attach_host(a["name"], a["network_id"], a["address"]),

@@ -17,6 +17,7 @@ from tavia.cloud.protocols import (
     Network,
     NotFound,
     Port,
+    PortSpec,
     Server,
     ServerSpec,
     ServerStatus,
@@ -54,6 +55,12 @@ def port(data: Mapping[str, Any]) -> Port:
     """A port from its JSON form."""
     sets = {key: frozenset(data[key]) for key in ("allowed_addresses", "tags")}
     return Port(**{**data, **sets, "fixed_ips": tuple(FixedIp(**fixed_ip) for fixed_ip in data["fixed_ips"])})
+
+
+def port_spec(data: Mapping[str, Any]) -> PortSpec:
+    """What port to make, from its JSON form."""
+    sets = {key: frozenset(data[key]) for key in ("allowed_addresses", "tags")}
+    return PortSpec(**{**data, **sets, "fixed_ips": [(subnet_id, address) for subnet_id, address in data["fixed_ips"]]})
 
 
 def server(data: Mapping[str, Any]) -> Server:

@@ -45,8 +45,8 @@ class Zygote:
             command = [sys.executable, "-m", "tavia.cloud.local.zygote", *arguments]
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
 
-    def fork(self, plan: sandbox.Plan) -> tuple[int, socket.socket]:
-        """Fork a sandbox: returns the pid of its PID 1 as we see it, and its control channel.
+    def fork(self, plan: sandbox.Plan) -> tuple[int, Path, socket.socket]:
+        """Fork a sandbox: returns the pid of its PID 1 as we see it, its management namespace, its control channel.
 
         The sandbox waits for :func:`tavia.cloud.local.sandbox.start` on the channel, and ends when it is closed.
         """
@@ -54,7 +54,8 @@ class Zygote:
         ours.settimeout(_TIMEOUT)
         with theirs:
             self._send(json.dumps(plan.to_json()).encode(), theirs)
-        return int(receive(ours)["pid"]), ours
+        forked = receive(ours)
+        return int(forked["pid"]), Path(f"/proc/{forked['pid']}/fd/{forked['management']}"), ours
 
     def _send(self, message: bytes, channel: socket.socket) -> None:
         with self._lock:

@@ -13,7 +13,17 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from tavia.cloud.protocols import FixedIp, Network, Port, SecurityRule, Server, ServerSpec, ServerStatus, Subnet
+from tavia.cloud.protocols import (
+    FixedIp,
+    Network,
+    Port,
+    PortSpec,
+    SecurityRule,
+    Server,
+    ServerSpec,
+    ServerStatus,
+    Subnet,
+)
 
 _RANGE = ipaddress.ip_network("198.18.0.0/15")
 """Every subnet has this range (RFC 2544), so a wanted address inside is as good as any."""
@@ -107,27 +117,14 @@ class NoopCloud:
         """Those made by this process."""
         return [port for port in self._ports.values() if tags <= port.tags]
 
-    def create_port(
-        self,
-        *,
-        name: str,
-        network_id: str,
-        fixed_ips: Sequence[tuple[str, str | None]],
-        tags: frozenset[str],
-        device_id: str = "",
-        allowed_addresses: frozenset[str] = frozenset(),
-        security_group_ids: Sequence[str] = (),
-        project_id: str | None = None,
-        is_vip: bool = False,
-    ) -> Port:
-        """A port with the wanted addresses, or ones that follow from its id."""
-        del security_group_ids, project_id, is_vip
-        wanted = fixed_ips or [(self.network(network_id).subnet_ids[0], None)]
+    def create_port(self, spec: PortSpec) -> Port:
+        """A port with the addresses asked for, or ones that follow from its id."""
+        fixed_ips = spec.fixed_ips or [(self.network(spec.network_id).subnet_ids[0], None)]
         port = dataclasses.replace(
-            _port(str(uuid.uuid4()), name, network_id, wanted),
-            device_id=device_id,
-            allowed_addresses=allowed_addresses,
-            tags=tags,
+            _port(str(uuid.uuid4()), spec.name, spec.network_id, fixed_ips),
+            device_id=spec.device_id,
+            allowed_addresses=spec.allowed_addresses,
+            tags=spec.tags,
         )
         self._ports[port.id] = port
         return port

@@ -86,13 +86,14 @@ MEANINGS = (
     Meaning(
         "flavor-missing",
         r"Flavor .* could not be found|Invalid flavorRef",
-        "set [controller_worker] amp_flavor_id to the id of a flavor: openstack flavor list",
+        "set [controller_worker] amp_flavor_id to the id of a flavor (openstack flavor list), then "
+        "tavia loadbalancer release",
         True,
     ),
     Meaning(
         "flavor-too-small",
         r"Flavor's (memory|disk) is too small|FlavorDiskSmallerThan|FlavorMemoryTooSmall",
-        "take a larger flavor for [controller_worker] amp_flavor_id, or a smaller image",
+        "take a larger flavor for [controller_worker] amp_flavor_id and tavia loadbalancer release, or a smaller image",
         True,
     ),
     Meaning(
@@ -110,7 +111,8 @@ MEANINGS = (
     Meaning(
         "zone-missing",
         "requested availability zone is not available",
-        "name one of openstack availability zone list --compute in [nova] availability_zone",
+        "name one of openstack availability zone list --compute in [nova] availability_zone, then "
+        "tavia loadbalancer release",
         True,
     ),
     Meaning("server-group-missing", "Instance group .* could not be found", "it is made again"),

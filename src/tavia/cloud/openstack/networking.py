@@ -8,7 +8,7 @@ carries its tags in its description too, and every search looks there as well.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from openstack import exceptions
 
 from tavia.cloud.openstack import security_groups
 from tavia.cloud.openstack.connection import Service, left
-from tavia.cloud.protocols import FixedIp, Network, Networking, Port, SecurityRule, Subnet
+from tavia.cloud.protocols import FixedIp, Network, Networking, Port, PortSpec, SecurityRule, Subnet
 
 OWNER = "Octavia"
 """Neutron's ``device_owner`` of a port that only holds a VIP: what tools know such ports by."""
@@ -86,42 +86,12 @@ class NeutronNetworking:
                     seen.add(port.id)
                     yield port
 
-    def create_port(
-        self,
-        *,
-        name: str,
-        network_id: str,
-        fixed_ips: Sequence[tuple[str, str | None]],
-        tags: frozenset[str],
-        device_id: str = "",
-        allowed_addresses: frozenset[str] = frozenset(),
-        security_group_ids: Sequence[str] = (),
-        project_id: str | None = None,
-        is_vip: bool = False,
-    ) -> Port:
+    def create_port(self, spec: PortSpec) -> Port:
         """See Networking."""
-        wanted: dict[str, Any] = {
-            "name": name,
-            "description": _description(tags),
-            "network_id": network_id,
-            "fixed_ips": [
-                {"subnet_id": subnet_id, "ip_address": address} if address else {"subnet_id": subnet_id}
-                for subnet_id, address in fixed_ips
-            ],
-            "device_id": device_id,
-            "allowed_address_pairs": _pairs(allowed_addresses),
-        }
-        if not fixed_ips:
-            del wanted["fixed_ips"]
-        if security_group_ids:
-            wanted["security_group_ids"] = list(security_group_ids)
-        if project_id:
-            wanted["project_id"] = project_id
-        if is_vip:
-            wanted |= {"device_owner": OWNER, "is_admin_state_up": False}
+        request = _request(spec)
         with self._service.asked() as neutron:
-            port = neutron.create_port(**wanted)
-            return _port(neutron.set_tags(port, sorted(tags)) if tags else port)
+            port = neutron.create_port(**request)
+            return _port(neutron.set_tags(port, sorted(spec.tags)) if spec.tags else port)
 
     def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
         """See Networking."""
@@ -191,6 +161,29 @@ class NeutronNetworking:
     def as_user(self, auth: object) -> Networking:
         """See Networking."""
         return NeutronNetworking(self._service.as_user(cast(BaseAuthPlugin, auth)))
+
+
+def _request(spec: PortSpec) -> dict[str, Any]:
+    """The attributes of a port as openstacksdk calls them."""
+    request: dict[str, Any] = {
+        "name": spec.name,
+        "description": _description(spec.tags),
+        "network_id": spec.network_id,
+        "device_id": spec.device_id,
+        "allowed_address_pairs": _pairs(spec.allowed_addresses),
+    }
+    if spec.fixed_ips:
+        request["fixed_ips"] = [
+            {"subnet_id": subnet_id, "ip_address": address} if address else {"subnet_id": subnet_id}
+            for subnet_id, address in spec.fixed_ips
+        ]
+    if spec.security_group_ids:
+        request["security_group_ids"] = list(spec.security_group_ids)
+    if spec.project_id:
+        request["project_id"] = spec.project_id
+    if spec.is_vip:
+        request |= {"device_owner": OWNER, "is_admin_state_up": False}
+    return request
 
 
 def _change_groups(

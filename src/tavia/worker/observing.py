@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 
 from tavia.model.seams import Seam, SeamError
-from tavia.store import convergence as store
-from tavia.store.convergence import Observed
 from tavia.store.database import Database
 from tavia.store.leases import Lease
+from tavia.store.trees import Observed, observe
 
 CATCH_UP = 5.0
 """Seconds for a node of the database to see what another one has committed."""
@@ -44,7 +43,7 @@ def observed(database: Database, lease: Lease, written: str | None) -> Observed:
 def _unless_behind(database: Database, lease: Lease, written: str | None) -> Observed | None:
     try:
         with database.read() as conn:
-            seen = store.observe(conn, lease.loadbalancer_id)
+            seen = observe(conn, lease.loadbalancer_id)
     except LookupError:  # what has a lease exists
         return None
     return None if seen.is_behind(lease, written) else seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from trees import haproxy_cfg, listener, member, monitor, pool
 
-from tavia.agent.changes import KEEP_IDLE, Decision, decide, states_to_keep
+from tavia.agent.transition import KEEP_IDLE, Decision, decide, states_to_keep
 
 M1, M2 = member(), member("m2", address="10.20.0.102")
 CHECK = monitor(type="TCP")
