@@ -8,9 +8,13 @@ import memcached
 import pytest
 import side_by_side
 import world
+from hypothesis import settings
 from keystone_server import Keystone
 from mariadb import Galera, MariaDb
 from rabbitmq import RabbitMQ
+
+settings.register_profile("shared", deadline=None)  # a machine that others use too takes its time
+settings.load_profile("shared")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
