@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import openstack
-import openstack_cli
 import pytest
 from openstack.connection import Connection
 from openstack.exceptions import BadRequestException
@@ -43,7 +43,7 @@ class Service:
 
     def openstack(self, *words: str, ok: bool = True) -> Any:
         """What the CLI prints, as JSON where it can."""
-        done = openstack_cli.run(self.directory / "clouds.yaml", "tavia", "loadbalancer", *words)
+        done = forked.openstack(self.directory / "clouds.yaml", "tavia", "loadbalancer", *words)
         assert (done.returncode == 0) == ok, done.stderr
         return json.loads(done.stdout) if done.stdout.startswith(("[", "{")) else done.stdout + done.stderr
 

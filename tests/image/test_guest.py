@@ -25,6 +25,9 @@ from tavia.pki import Authority
 from tavia.render import render_bundle
 
 SERIAL = itertools.count(1)
+BIND_SERVICE = 0x400
+OF_THE_AGENT = 0x34E0
+"""KILL, SETGID, SETUID, NET_BIND_SERVICE, NET_ADMIN, NET_RAW: capability.h."""
 UDP_PORT = 5300
 HOT_MAC = "fa:16:3e:00:01:05"
 
@@ -54,8 +57,7 @@ nft add chain ip masq out '{{ type nat hook postrouting priority srcnat; }}'
 nft add rule ip masq out ip protocol udp masquerade
 exec /usr/sbin/keepalived -n -l -C -f /run/ipvs.conf -p /run/ipvs/main.pid -c /run/ipvs/checkers.pid
 S
-sed -e 's|^ExecStart=.*|ExecStart=/bin/sh /run/ipvs.sh|; s/^Type=.*/Type=simple/' \\
-    -e 's/^RuntimeDirectory=.*/RuntimeDirectory=ipvs/' \\
+sed -e 's|^ExecStart=.*|ExecStart=/bin/sh /run/ipvs.sh|; s/^Type=.*/Type=simple\\nRuntimeDirectory=ipvs/' \\
     -e '/^Sockets=/d; /^StateDirectory/d; /^Requires=/d; /^After=/d' \\
     /etc/systemd/system/tavia-agent.service > /run/systemd/system/ipvs.service
 until ip -n amphora-haproxy addr | grep -q {VIP}/; do sleep 1; done
@@ -66,6 +68,23 @@ for pid in $(ip netns pids amphora-haproxy); do
     echo "TEST $(cat /proc/$pid/comm) $powers"
 done
 echo "TEST shadow $(grep -c -v '^[^:]*:[!*]' /etc/shadow)"
+agent=$(systemctl show -p MainPID --value tavia-agent)
+may='m=; [ -r "$0" ] && m=r; [ -w "$0" ] && m=${{m}}w; [ -z "$m" ] || echo "TEST may $(id -un) $0 $m"'
+for user in haproxy keepalived; do
+    as="setpriv --reuid $user --regid $user --clear-groups"
+    for path in $(find /etc/octavia /run/tavia /var/lib/tavia* ! -type d) /proc/$agent/environ /proc/$agent/mem; do
+        $as sh -c "$may" $path
+    done
+    $as kill -0 $agent && echo "TEST may $user signal the agent"
+done
+# The agent may become root by SETUID, as it lives: without a capability, in its namespaces.
+as="nsenter -t $agent -m -n setpriv --securebits +noroot,+noroot_locked --inh-caps=-all --no-new-privs"
+for path in $(find /run -type d) /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/uevent_helper \
+    /sys/fs/cgroup/cgroup.procs /etc/passwd /run/udev/control /usr/sbin/haproxy /dev/vda; do
+    $as sh -c '[ ! -w "$0" ] || echo "TEST may root $0"' $path
+done
+$as sh -c 'echo "TEST lives as $(id -u) $(grep CapEff /proc/self/status)"'
+$as systemctl daemon-reload && echo "TEST may root systemd"
 echo "TEST end"
 """
 
@@ -198,18 +217,43 @@ def test_udp_is_forwarded_by_ipvs_under_the_agent_s_own_unit(lab: ImageLab, gues
         assert until(echoed) == b"ping from the member"
 
 
-def test_nothing_in_the_tenant_s_namespace_is_root_or_may_become_it(guest: Guest) -> None:
+def told(guest: Guest) -> list[list[str]]:
+    """What SCRIPT found, a list of words each."""
     guest.says("TEST end")
-    lines = [line.split("TEST ", 1)[1].split() for line in guest.said().splitlines() if "TEST " in line]
-    programs = {words[0]: words for words in lines if "Uid:" in words}
-    assert {"python3", "haproxy", "keepalived"} <= set(programs)
-    assert int(programs["haproxy"][programs["haproxy"].index("CapPrm:") + 1], 16) == 0x400, "NET_BIND_SERVICE alone"
-    for words in programs.values():
+    return [line.split("TEST ", 1)[1].split() for line in guest.said().splitlines() if "TEST " in line]
+
+
+def test_nothing_in_the_tenant_s_namespace_is_root_or_has_more_than_it_needs(guest: Guest) -> None:
+    lines = told(guest)
+    powers = {"haproxy": BIND_SERVICE, "python3": OF_THE_AGENT, "keepalived": OF_THE_AGENT}  # that one in its place
+    programs = [words for words in lines if "Uid:" in words]
+    assert set(powers) <= {words[0] for words in programs}
+    for words in programs:
         assert "0" not in words[words.index("Uid:") + 1 : words.index("Uid:") + 5], words
-        # NET_BIND_SERVICE, NET_ADMIN, NET_RAW
-        assert all(int(words[words.index(mask) + 1], 16) & ~0x3400 == 0 for mask in ("CapPrm:", "CapBnd:")), words
+        assert int(words[words.index("CapPrm:") + 1], 16) & ~powers.get(words[0], OF_THE_AGENT) == 0, words
+        assert int(words[words.index("CapBnd:") + 1], 16) & ~OF_THE_AGENT == 0, words
         assert words[words.index("NoNewPrivs:") + 1] == "1", words
+    users = {words[0]: words[words.index("Uid:") + 1] for words in programs}
+    assert users["haproxy"] != users["python3"]
     assert ["shadow", "0"] in lines, "a password is set"
+
+
+def test_who_breaks_a_program_gets_nothing_of_the_agent_s_or_another_s(guest: Guest) -> None:
+    found = {tuple(words[1:]) for words in told(guest) if words[0] == "may" and words[1] in ("haproxy", "keepalived")}
+    assert found == {
+        ("haproxy", "/run/tavia/haproxy.sock", "rw"),
+        ("haproxy", "/run/tavia/haproxy.track", "r"),
+        ("haproxy", "/run/tavia/server-state", "r"),
+        ("haproxy", "/var/lib/tavia/haproxy.cfg", "r"),
+        ("keepalived", "/run/tavia/haproxy.track", "r"),
+        ("keepalived", "/run/tavia/vrrp.fifo", "rw"),
+    }
+
+
+def test_who_breaks_the_agent_and_becomes_root_can_do_nothing_with_it(guest: Guest) -> None:
+    lines = told(guest)
+    assert ["lives", "as", "0", "CapEff:", "0000000000000000"] in lines
+    assert [words for words in lines if words[:2] == ["may", "root"]] == []
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 from instance import eventually
 from ports import free_port
 
@@ -52,7 +53,7 @@ class Service:
         self.log = directory / f"{name}.log"
         self._program = program
         self._enter = enter
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | forked.Forked | None = None
         self.config_file.touch(mode=0o600)
         self._settings = settings
         self.configure({})
@@ -84,8 +85,11 @@ class Service:
     def start(self) -> None:
         """Start it; a second time after it ended."""
         assert not self.running, f"{self.name} runs already"
-        program = str(Path(sys.executable).parent / self._program)
-        command = (*self._enter, program, "--config-file", str(self.config_file))
+        arguments = ("--config-file", str(self.config_file))
+        if not self._enter:
+            self._process = forked.start(self._program, *arguments, out=self.log)
+            return
+        command = (*self._enter, str(Path(sys.executable).parent / self._program), *arguments)
         with self.log.open("ab") as log:
             # A session of its own: the API's master process has children that must not outlive it.
             self._process = subprocess.Popen(

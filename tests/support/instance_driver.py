@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import openstack_cli
+import forked
 
 from tavia.cli.embedded import Embedded
 from tavia.cloud.local import cgroups, processes
@@ -29,7 +29,7 @@ class Driver:
         return _checked(subprocess.run(command, capture_output=True, text=True, timeout=200, check=False), ok)
 
     def openstack(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        return _checked(openstack_cli.run(self.embedded.clouds_file, "tavia", *words), ok)
+        return _checked(forked.openstack(self.embedded.clouds_file, "tavia", *words), ok)
 
     def pids(self) -> set[int]:
         """Every process of the instance, found by cgroup and by network namespace."""

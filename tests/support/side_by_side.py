@@ -6,6 +6,8 @@ something that this machine has once. A test may not use anything else that exis
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -38,9 +40,9 @@ def rank(nodeid: str) -> int:
 class SideBySide(LoadScopeScheduling):
     """A process gets the next room, or the next file, when it is nearly through with one."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, log: Any) -> None:
         config.option.loadscopereorder = False  # the order is :func:`rank`'s
-        super().__init__(config)
+        super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:
         return room(nodeid)

@@ -31,7 +31,7 @@ from tavia.amphora.agent_config import AgentConfigError, parse_agent_config
 
 FILES = (paths.AGENT_CONFIG, paths.AGENT_CERT, paths.AGENT_CLIENT_CA)
 """All that is written, all of it needed."""
-OWNER = "haproxy"
+OWNER = "tavia"
 """The agent's user."""
 DRIVES = tuple(Path("/dev/disk/by-label", label) for label in ("config-2", "CONFIG-2"))
 FIRST_WAIT, LATER_WAIT = 30.0, 2.0

@@ -132,6 +132,8 @@ class Server:
     """A server as compute sees it. ``created_at`` is seconds since the epoch, ``fault`` the cloud's own words.
 
     ``fault_code``: the stable code of what they mean, of a server in ERROR (None: the cloud tells no causes apart).
+    ``host``: the compute host that it is on, None where we are not told.
+
     ``busy``: compute works on it (a task is in progress), or an operator took its host out of service, so its status
     proves little. Of a host that is down the status is UNKNOWN: nobody works there, and nothing is proven.
     """
@@ -144,6 +146,7 @@ class Server:
     fault: str | None = None
     fault_code: str | None = None
     zone: str | None = None
+    host: str | None = None
     image_id: str | None = None
     busy: bool = False
 

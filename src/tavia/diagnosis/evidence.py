@@ -35,7 +35,8 @@ class Evidence:
     ``tls_fails``: 9443 is open, the handshake is refused; ``certificate_wrong``: because the amphora's certificate has
     expired or is not its own; ``tls_fails_elsewhere``: for other amphorae too, seen from here.
     ``server_exists``, ``server_runs``, ``server_busy`` (a task is in progress, or its host is disabled): compute's
-    word. ``another_server_visible``: compute shows us another server of ours, with the same credentials.
+    word, ``host`` where it is. ``another_server_visible``: compute shows us another server of ours, with the same
+    credentials.
     ``started``: we started it for this trouble; ``starting``: so lately that it may still boot. ``peer_sees_it``: the
     other half of its pair receives its VRRP adverts.
     """
@@ -53,6 +54,7 @@ class Evidence:
     server_exists: Fact = None
     server_runs: Fact = None
     server_busy: Fact = None
+    host: str | None = None
     another_server_visible: Fact = None
     started: bool = False
     starting: bool = False

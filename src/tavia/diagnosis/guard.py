@@ -34,6 +34,7 @@ class Candidate:
 
     ``silent``: its heartbeats stopped. ``survivors``: how many other amphorae of its load balancer do their work.
     ``in_pair``: its load balancer should have two. ``failovers``: automatic ones of its load balancer in the window.
+    ``zone`` and ``host``: the availability zone and the compute host that its server is in, None where nobody tells.
     """
 
     amphora_id: str
@@ -42,6 +43,8 @@ class Candidate:
     survivors: int = 0
     in_pair: bool = False
     failovers: int = 0
+    zone: str | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ _WORST_FIRST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Correction:
     """An object of this resource has another operating status than its row says."""
 
     resource: type[Configured]
@@ -55,7 +55,7 @@ def spokesman(heartbeats: Iterable[Heartbeat]) -> Heartbeat | None:
     return max(applied, key=lambda h: (h.vrrp_state == "MASTER", h.generation, h.amphora_id), default=None)
 
 
-def changes(tree: Tree, heartbeats: Iterable[Heartbeat]) -> list[Change]:
+def corrections(tree: Tree, heartbeats: Iterable[Heartbeat]) -> list[Correction]:
     """What differs between the tree's rows and what its amphorae report."""
     word = spokesman(heartbeats)
     if word is None:
@@ -63,7 +63,7 @@ def changes(tree: Tree, heartbeats: Iterable[Heartbeat]) -> list[Change]:
     intended = tree.intended()
     rows: tuple[Configured, ...] = (intended.loadbalancer, *(row for row in intended.rows if row.is_reported))
     judged = _Judgement(intended, word).statuses
-    return [Change(type(r), r.id, judged[r.id]) for r in rows if judged[r.id] is not r.operating_status]
+    return [Correction(type(r), r.id, judged[r.id]) for r in rows if judged[r.id] is not r.operating_status]
 
 
 @dataclass

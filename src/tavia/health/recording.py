@@ -18,7 +18,7 @@ from tavia.amphora.heartbeat import Heartbeat
 from tavia.diagnosis.evidence import Refusal
 from tavia.health.inbox import Inbox, Received, joined
 from tavia.health.isolation import isolated
-from tavia.health.operating import Change, changes
+from tavia.health.operating import Correction, corrections
 from tavia.health.unforeseen import unforeseen
 from tavia.metrics import health as metrics
 from tavia.model.resources import Configured
@@ -26,6 +26,7 @@ from tavia.model.statuses import AmphoraStatus, OperatingStatus
 from tavia.store import intents, liveness, statistics
 from tavia.store.database import Database
 from tavia.store.liveness import Known
+from tavia.store.trees import read_reported
 
 LOG = logging.getLogger(__name__)
 
@@ -177,12 +178,12 @@ class Recorder:
 
     def _tell_some(self, loadbalancer_ids: Sequence[str], words: Mapping[str, Sequence[Heartbeat]]) -> None:
         with self._database.read() as conn:
-            trees = liveness.told_trees(conn, loadbalancer_ids)
-        found: dict[str, list[Change]] = {}
+            trees = read_reported(conn, loadbalancer_ids)
+        found: dict[str, list[Correction]] = {}
         for tree in trees:
             loadbalancer_id = tree.loadbalancer.id
             try:
-                found[loadbalancer_id] = changes(tree, words[loadbalancer_id])
+                found[loadbalancer_id] = corrections(tree, words[loadbalancer_id])
             except Exception as error:
                 unforeseen("record", error, f"load balancer {loadbalancer_id}")
 
@@ -192,7 +193,7 @@ class Recorder:
         isolated(self._database, sorted(i for i, its in found.items() if its), write, "record")
 
 
-def _write_statuses(conn: Connection, found: Iterable[Change]) -> None:
+def _write_statuses(conn: Connection, found: Iterable[Correction]) -> None:
     differing: dict[type[Configured], dict[str, OperatingStatus]] = {}
     for change in found:
         differing.setdefault(change.resource, {})[change.id] = change.status

@@ -42,8 +42,8 @@ LONGEST_PAUSE = 10
 class _History:
     """Since when an amphora is in trouble, when it was started and repaired (all by the loop's clock).
 
-    ``turn`` is the cycle in which it was last asked about, 0 for never, ``judged`` what was found then. ``tries`` of
-    what is repeated, the next one at ``next_try``.
+    ``turn`` is the cycle in which it was last asked about, 0 for never, ``judged`` what was found then, and ``host``
+    where its server is. ``tries`` of what is repeated, the next one at ``next_try``.
     """
 
     since: float
@@ -51,6 +51,7 @@ class _History:
     repaired: float | None = None
     turn: int = 0
     judged: Verdict | None = None
+    host: str | None = None
     tries: int = 0
     next_try: float = -math.inf
 
@@ -173,6 +174,7 @@ class Watch:
         for amphora_id, facts in evidence.items():
             self._histories[amphora_id].turn = self._turn
             self._histories[amphora_id].judged = verdict(facts)
+            self._histories[amphora_id].host = facts.host or self._histories[amphora_id].host
         candidates = [
             self._candidate(t, found if t.id in evidence else replace(found, action=Action.HOLD), seen)
             for t in suspects
@@ -200,6 +202,8 @@ class Watch:
             survivors=sum(s.works for s in seen.others(amphora)),
             in_pair=amphora.topology is Topology.ACTIVE_STANDBY,
             failovers=seen.failovers.get(amphora.loadbalancer_id, 0),
+            zone=amphora.zone,
+            host=self._histories[amphora.id].host,
         )
 
     def _again(self, candidate: Candidate, decided: Verdict) -> Action | None:

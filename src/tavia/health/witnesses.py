@@ -124,6 +124,7 @@ class Witnesses:
             suspect.known,
             server_exists=server is not None,
             server_runs=_RUNS.get(server.status) if server else None,
+            host=server.host if server else None,
             server_busy=server is not None and (server.busy or server.status is ServerStatus.BUILDING),
             another_server_visible=None if visible is None else bool(visible - {suspect.compute_id}),
         )

@@ -13,13 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, case, false, func, not_, or_, select, update
 
 from tavia.model.mark import Mark
-from tavia.model.resources import CHILDREN, Configured, LoadBalancer
+from tavia.model.resources import Configured
 from tavia.model.seams import Fault
 from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus, Topology
-from tavia.model.tree import Rows, Tree
 from tavia.store import schema
 from tavia.store.clock import now
-from tavia.store.rows import from_row
 from tavia.store.upsert import upsert
 
 _amphora = schema.amphora.c
@@ -58,6 +56,7 @@ class Troubled:
     heard: bool
     silent_for: float
     haproxy_up: bool
+    zone: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +150,6 @@ def set_operating_statuses(
         )
 
 
-def told_trees(conn: Connection, loadbalancer_ids: Collection[str]) -> list[Tree]:
-    """What heartbeats tell of, of several load balancers: a statement for each resource, however many they are."""
-    found = select(schema.load_balancer).where(_lb.id.in_(loadbalancer_ids))
-    loadbalancers = [from_row(LoadBalancer, row) for row in conn.execute(found).mappings()]
-    rows: dict[str, list[Configured]] = {each.id: [] for each in loadbalancers}
-    for resource in (each for each in CHILDREN if each.is_reported):
-        table = schema.TABLES[resource]
-        for row in conn.execute(select(table).where(table.c.loadbalancer_id.in_(rows))).mappings():
-            rows[row[table.c.loadbalancer_id]].append(from_row(resource, row))
-    return [Tree(loadbalancer=each, rows=Rows(rows[each.id])) for each in loadbalancers]
-
-
 def takes_writes(conn: Connection) -> None:
     """Write what is there already. Raises where the database takes no writes at all."""
     conn.execute(update(schema.deployment).values(single=schema.deployment.c.single))
@@ -186,6 +173,7 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             _amphora.lb_network_ip,
             _lb.topology,
             _amphora.fault,
+            _amphora.cached_zone,
             _health.last_update,
             silent_for,
             _health.haproxy_up,
@@ -210,6 +198,7 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             heard=row.last_update is not None,
             silent_for=row.silent_for,
             haproxy_up=row.haproxy_up is not False,
+            zone=row.cached_zone,
         )
         for row in rows
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,6 +77,18 @@ def observe(conn: Connection, loadbalancer_id: str) -> Observed:
     first = found[0]
     epoch, written = first[schema.lease.c.epoch], first[schema.lease.c.written]
     return Observed(tree=tree, heard=heard, pending_for=first["pending_for"], epoch=epoch, written=written)
+
+
+def read_reported(conn: Connection, loadbalancer_ids: Collection[str]) -> list[Tree]:
+    """Of several load balancers what heartbeats tell the operating statuses of: one statement a resource for all."""
+    rows: dict[str, list[Configured]] = {}
+    for resource in (each for each in CHILDREN if each.is_reported):
+        table = schema.TABLES[resource]
+        for row in conn.execute(select(table).where(table.c.loadbalancer_id.in_(loadbalancer_ids))).mappings():
+            rows.setdefault(row[table.c.loadbalancer_id], []).append(from_row(resource, row))
+    found = conn.execute(select(schema.load_balancer).where(_lb.id.in_(loadbalancer_ids))).mappings()
+    loadbalancers = [from_row(LoadBalancer, row) for row in found]
+    return [Tree(loadbalancer=each, rows=Rows(rows.get(each.id, ()))) for each in loadbalancers]
 
 
 def _read_with(resource: type[Configured]) -> tuple[type[Configured], ...]:

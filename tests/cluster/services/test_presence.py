@@ -18,7 +18,7 @@ from mariadb import MariaDb
 from tavia.cli.main import Tavia
 from tavia.cli.service import ListServices
 
-QUICK = {"tavia": {"service_report_interval": "0.3", "service_down_time": "2"}}
+QUICK = {"tavia": {"service_report_interval": "0.3", "service_down_time": "4"}}
 KINDS = ["tavia-api", "tavia-health-manager", "tavia-housekeeping", "tavia-worker", "tavia-worker"]
 Listed = list[dict[str, Any]]
 

@@ -26,6 +26,8 @@ from tavia.store.database import Database
 from tavia.store.engine import create_engine
 
 TIMEOUT = 3
+PATIENT = 10
+"""Where all but what hangs has to be through in time, on a machine that is busy too."""
 SETTINGS = {"DEFAULT": {"graceful_shutdown_timeout": str(TIMEOUT)}}
 
 
@@ -109,6 +111,7 @@ def test_services_end_in_time_while_the_database_hangs(stand: Controllers, maria
     stand.add_health_manager()
     stand.add_housekeeping({"house_keeping": {"cleanup_interval": "1"}})
     eventually(lambda: all(_listed(stand)), "all have started")
+    stand.named("tavia-api")[0].reload({"DEFAULT": {"graceful_shutdown_timeout": str(PATIENT)}})
     api = ApiClient(stand.url(stand.named("tavia-api")[0]))
     mariadb.pause()
     try:
@@ -118,7 +121,7 @@ def test_services_end_in_time_while_the_database_hangs(stand: Controllers, maria
         for service in stand.services:
             service.tell_to_stop()
         codes = {service.name: service.wait(30) for service in stand.services}
-        assert time.monotonic() - began < TIMEOUT + 8
+        assert time.monotonic() - began < PATIENT + 8
     finally:
         mariadb.resume()
     assert codes["tavia-worker-1"] == 1
@@ -128,6 +131,7 @@ def test_services_end_in_time_while_the_database_hangs(stand: Controllers, maria
 
 def test_the_api_answers_what_was_asked_before_it_was_told_to_stop(stand: Controllers, mariadb: MariaDb) -> None:
     (service,) = stand.named("tavia-api")
+    service.reload({"DEFAULT": {"graceful_shutdown_timeout": str(PATIENT)}})
     answers: list[object] = []
     database = stand.connection.rsplit("/", 1)[1].split("?")[0]
     asking = threading.Thread(target=lambda: answers.append(stand.api.call("GET", "/lbaas/loadbalancers")))

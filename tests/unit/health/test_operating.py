@@ -10,7 +10,7 @@ from fleet import beat, open_listener
 from trees import listener, member, pool, tree
 
 from tavia.amphora.heartbeat import Heartbeat, ListenerReport, PoolReport
-from tavia.health.operating import changes, spokesman
+from tavia.health.operating import corrections, spokesman
 from tavia.model.resources import Listener, Member, Pool
 from tavia.model.statuses import OperatingStatus as Status
 from tavia.model.statuses import ProvisioningStatus
@@ -26,9 +26,9 @@ def a_tree(*rows: Any, **given: Any) -> Tree:
 
 
 def statuses(tree: Tree, *heartbeats: Heartbeat) -> dict[str, Status]:
-    """All statuses after the changes, by id."""
+    """All statuses after the corrections, by id."""
     rows = (tree.loadbalancer, *tree.of(Listener), *tree.of(Pool), *tree.of(Member))
-    return {row.id: row.operating_status for row in rows} | {c.id: c.status for c in changes(tree, heartbeats)}
+    return {row.id: row.operating_status for row in rows} | {c.id: c.status for c in corrections(tree, heartbeats)}
 
 
 def report(member_word: str = "UP", pool_word: str = "UP", listener: ListenerReport | None = None) -> Heartbeat:
@@ -84,8 +84,8 @@ def test_what_is_not_applied_yet_keeps_its_status_though_no_heartbeat_names_it()
 def test_a_part_of_a_large_heartbeat_says_nothing_of_what_it_does_not_name() -> None:
     online = {**ACTIVE, "operating_status": Status.ONLINE}
     rows = a_tree(listener(**online), pool(**online), member(**online), operating_status=Status.ONLINE)
-    assert changes(rows, [beat(A, generation=7, complete=False)]) == []
-    assert {c.id for c in changes(rows, [beat(A, generation=7)])} == {"lb", "web", "app", "m1"}
+    assert corrections(rows, [beat(A, generation=7, complete=False)]) == []
+    assert {c.id for c in corrections(rows, [beat(A, generation=7)])} == {"lb", "web", "app", "m1"}
 
 
 def test_a_pool_behind_two_listeners_is_as_bad_as_the_worse_of_its_two_backends() -> None:
@@ -99,7 +99,7 @@ def test_a_pool_behind_two_listeners_is_as_bad_as_the_worse_of_its_two_backends(
 
 def test_rows_marked_deleted_are_left_alone() -> None:
     leaving = a_tree(listener(deleted_generation=8, **ACTIVE), pool(**ACTIVE), member(**ACTIVE))
-    assert "web" not in {c.id for c in changes(leaving, [replace(report(), listeners={})])}
+    assert "web" not in {c.id for c in corrections(leaving, [replace(report(), listeners={})])}
 
 
 def test_in_a_pair_the_vrrp_masters_word_counts() -> None:
@@ -113,4 +113,4 @@ def test_in_a_pair_the_vrrp_masters_word_counts() -> None:
 
 def test_an_amphora_without_a_bundle_has_nothing_to_say() -> None:
     assert spokesman([beat(A, generation=0, vrrp_state="MASTER")]) is None
-    assert changes(a_tree(), [beat(A, generation=0)]) == []
+    assert corrections(a_tree(), [beat(A, generation=0)]) == []

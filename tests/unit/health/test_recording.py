@@ -20,7 +20,7 @@ from tavia.amphora.protocol import AgentStatus
 from tavia.diagnosis.evidence import Refusal
 from tavia.health import recording
 from tavia.health.inbox import Inbox
-from tavia.health.operating import changes
+from tavia.health.operating import corrections
 from tavia.health.recording import Recorder
 from tavia.health.starts import Starts
 from tavia.model.seams import Seam, SeamError
@@ -272,9 +272,9 @@ def test_a_load_balancer_that_nobody_can_judge_keeps_no_other_from_being_told(
     def fail_for_one(tree: Any, heartbeats: Any) -> Any:
         if tree.loadbalancer.id == spoilt:
             raise LookupError("nobody foresaw it")
-        return changes(tree, heartbeats)
+        return corrections(tree, heartbeats)
 
-    monkeypatch.setattr(recording, "changes", fail_for_one)
+    monkeypatch.setattr(recording, "corrections", fail_for_one)
     with growth("tavia_health_unforeseen_total", where="record") as counted:
         for amphora_id in (bad, good):
             station.say(amphora_id, "DOWN")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from hypothesis import strategies as st
 
 from tavia.amphora.client import TlsRefused
 from tavia.cloud.protocols import ServerStatus
-from tavia.diagnosis.evidence import Refusal
-from tavia.diagnosis.guard import LOOP_LIMIT, Limits
-from tavia.health import witnesses
+from tavia.diagnosis.evidence import Refusal, Verdict
+from tavia.diagnosis.guard import LOOP_LIMIT, Candidate, Limits, guard
+from tavia.health import watching, witnesses
 from tavia.health.grace import Grace
 from tavia.health.watching import _History
 from tavia.model.seams import Seam, SeamError
@@ -427,3 +429,22 @@ def test_one_whose_fault_cannot_be_written_keeps_no_other_from_being_replaced(
     fleet.watch().cycle()
     assert fleet.marked() == [good]
     assert fault(fleet, lost) == "heartbeats-lost"
+
+
+def test_the_guard_is_told_in_which_zone_and_on_which_host_an_amphora_is(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (silent,) = fleet.add(cached_zone="az-1")
+    fleet.add()
+    fleet.silence(silent)
+    server = fleet.cloud.server
+    monkeypatch.setattr(fleet.cloud, "server", lambda i: (found := server(i)) and replace(found, host="compute-7"))
+    told: list[Candidate] = []
+
+    def noted(candidates: Sequence[Candidate], **more: Any) -> Mapping[str, Verdict]:
+        told.extend(candidates)
+        return guard(candidates, **more)
+
+    monkeypatch.setattr(watching, "guard", noted)
+    fleet.watch().cycle()
+    assert [(c.amphora_id, c.zone, c.host) for c in told] == [(silent, "az-1", "compute-7")]

@@ -187,6 +187,7 @@ def _server(found: Any) -> Server:
         fault=fault,
         fault_code=server_fault(fault or "") if status is ServerStatus.ERROR else None,
         zone=found.availability_zone or None,
+        host=found.compute_host or None,
         image_id=(found.image or {}).get("id"),
         busy=not host_is_silent and (bool(found.task_state) or found.host_status == "MAINTENANCE"),
     )

@@ -121,12 +121,12 @@ class NeutronNetworking:
                 neutron.set_tags(group, sorted(tags))
             group_id: str = group.id
             existing = security_groups.existing(group.security_group_rules)
-            wanted = security_groups.wanted(rules, group_id)
-            missing = wanted - set(existing.values())
+            needed = security_groups.ingress(rules, group_id)
+            missing = needed - set(existing.values())
             if missing:
                 neutron.create_security_group_rules([rule.attributes(group_id) for rule in missing])
             for rule_id, rule in existing.items():
-                if rule not in wanted:
+                if rule not in needed:
                     neutron.delete_security_group_rule(rule_id, ignore_missing=True)
         return group_id
 

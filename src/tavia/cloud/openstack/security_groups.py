@@ -42,7 +42,7 @@ class Ingress:
         }
 
 
-def wanted(rules: Iterable[SecurityRule], group_id: str) -> set[Ingress]:
+def ingress(rules: Iterable[SecurityRule], group_id: str) -> set[Ingress]:
     """The rules of Neutron's that let in just that."""
     return {
         Ingress(family, rule.protocol, rule.port, rule.port, group_id if rule.from_peers else _cidr(rule.remote_cidr))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tavia.cloud.openstack.security_groups import Ingress, existing, wanted
+from tavia.cloud.openstack.security_groups import Ingress, existing, ingress
 from tavia.cloud.protocols import SecurityRule
 
 GROUP = "5f8a9c56-93a5-4f0f-8d2c-0c8b3f0d6a11"
@@ -32,7 +32,7 @@ RULES = st.builds(
     ],
 )
 def test_each_family_has_its_rule(rule: SecurityRule, expected: set[tuple[str, str | None]]) -> None:
-    rules = wanted([rule], GROUP)
+    rules = ingress([rule], GROUP)
     assert {(one.family, one.remote) for one in rules} == expected
     assert {(one.protocol, one.first_port, one.last_port) for one in rules} == {(rule.protocol, rule.port, rule.port)}
 
@@ -41,7 +41,7 @@ def test_each_family_has_its_rule(rule: SecurityRule, expected: set[tuple[str, s
 def test_what_was_made_is_read_back_as_what_was_wanted(rules: set[SecurityRule]) -> None:
     """So nothing is changed the next time."""
     nothing = {"remote_ip_prefix": None, "remote_group_id": None, "remote_address_group_id": None}
-    asked = wanted(rules, GROUP)
+    asked = ingress(rules, GROUP)
     made = [{"id": str(i), **nothing, **rule.attributes(GROUP)} for i, rule in enumerate(asked)]
     assert set(existing(made).values()) == asked
 

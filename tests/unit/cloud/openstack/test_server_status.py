@@ -21,6 +21,7 @@ def novas(**changes: Any) -> NovasServer:
         "tags": ["tavia-amphora=1"],
         "image": {"id": "8646"},
         "OS-EXT-AZ:availability_zone": "nova",
+        "OS-EXT-SRV-ATTR:host": "compute-7",
         "OS-EXT-STS:task_state": None,
         "OS-SRV-USG:launched_at": "2026-11-24T15:27:15.000000",
         "host_status": "UP",
@@ -31,6 +32,7 @@ def novas(**changes: Any) -> NovasServer:
 def test_a_server_that_runs() -> None:
     server = _server(novas())
     assert (server.status, server.busy, server.zone, server.image_id) == (ServerStatus.ACTIVE, False, "nova", "8646")
+    assert server.host == "compute-7"
     assert (server.created_at, server.tags) == (1795534022.0, frozenset({"tavia-amphora=1"}))
 
 
