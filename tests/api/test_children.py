@@ -237,6 +237,7 @@ def test_a_member_starts_unmonitored_or_offline(api: Api, pool: str) -> None:
         ({"weight": 257}, 400, "lower or equal to 256"),
         ({"weight": "x"}, 400, "Value should be an integer"),
         ({"weight": 1.5}, 400, "Value should be an integer"),
+        ({"monitor_address": "169.254.169.254"}, 400, "not a valid option for monitor_address of a member"),
         ({"monitor_port": 0}, 400, "greater or equal to 1"),
         ({"request_sriov": True}, 501, "request_sriov has no effect yet"),
         ({"subnet_id": "x"}, 400, "UUID"),
@@ -278,7 +279,7 @@ def test_a_member_is_changed_and_its_nulls_reset(api: Api, pool: str) -> None:
 def test_a_batch_replaces_the_set_by_address_and_port(api: Api, pool: str) -> None:
     kept, changed, gone = (api.member(pool, f"10.0.0.{n}", weight=5)["id"] for n in (1, 2, 3))
     batch = [
-        {"address": "10.0.0.1", "protocol_port": 80},
+        {"address": "10.0.0.1", "protocol_port": 80, "weight": 5},
         {"address": "10.0.0.2", "protocol_port": 80, "weight": 7},
         {"address": "10.0.0.4", "protocol_port": 80, "backup": True},
     ]
@@ -292,6 +293,40 @@ def test_a_batch_replaces_the_set_by_address_and_port(api: Api, pool: str) -> No
         (5, "PENDING_DELETE"),
         (1, "PENDING_CREATE"),
     ]
+
+
+def test_a_batch_states_its_members_but_not_their_names(api: Api, pool: str) -> None:
+    said: dict[str, Any] = {
+        "weight": 5,
+        "backup": True,
+        "monitor_port": 81,
+        "monitor_address": "10.0.0.9",
+        "admin_state_up": False,
+    }
+    kept: dict[str, Any] = {"name": "one", "tags": ["a"]}
+    member = api.member(pool, "10.0.0.1", **said, **kept)
+    path = f"/pools/{pool}/members"
+    for nulls in ({}, {"monitor_port": None, "weight": None}):
+        api.put("member", f"{path}/{member['id']}", **said)
+        batch = [{"address": "10.0.0.1", "protocol_port": 80} | nulls]
+        assert api.request("PUT", path, {"members": batch}).status_code == 202
+        after = api.get(f"{path}/{member['id']}")["member"]
+        assert {name: after[name] for name in said} == {
+            "weight": 1,
+            "backup": False,
+            "monitor_port": None,
+            "monitor_address": None,
+            "admin_state_up": True,
+        }
+        assert {name: after[name] for name in kept} == kept
+
+
+def test_no_change_makes_a_member_checked_at_a_reserved_address(api: Api, pool: str) -> None:
+    member, reserved = api.member(pool, "10.0.0.1"), {"monitor_address": "169.254.169.254"}
+    path = f"/pools/{pool}/members"
+    there = {"address": "10.0.0.1", "protocol_port": 80}
+    assert api.refusal("PUT", path, {"members": [there | reserved]})[0] == 400
+    assert api.refusal("PUT", f"{path}/{member['id']}", {"member": reserved})[0] == 400
 
 
 def test_an_additive_batch_keeps_the_others(api: Api, pool: str) -> None:
@@ -355,10 +390,12 @@ def test_a_tcp_monitor_has_nothing_of_http(api: Api, pool: str) -> None:
         ({"type": "PING"}, 400, "type. Value: 'PING'. Value should be one of: HTTP, TCP"),
         ({"delay": None}, 400, "delay. Value: 'None'. Mandatory field missing."),
         ({"delay": -1}, 400, "greater or equal to 0"),
-        ({"delay": 2**31}, 400, "lower or equal to 2147483647"),
         ({"max_retries": 11}, 400, "lower or equal to 10"),
         ({"expected_codes": "200\n"}, 400, "expected_codes"),
         ({"expected_codes": "200-"}, 400, "expected_codes"),
+        ({"expected_codes": "299-200"}, 400, "a range from its lower end"),
+        ({"delay": 2147484}, 400, "lower or equal to 2147483"),
+        ({"timeout": 2147484}, 400, "lower or equal to 2147483"),
         ({"url_path": "x"}, 400, "begins with a slash"),
         ({"url_path": "/a b"}, 400, "url_path"),
         ({"url_path": "/\n"}, 400, "url_path"),
@@ -374,6 +411,11 @@ def test_a_monitor_that_cannot_be_is_refused(
     told = refused(api, "healthmonitor", "/healthmonitors", **given)
     assert told[0] == status
     assert gist in told[1]
+
+
+def test_a_monitor_that_is_not_http_keeps_what_octavia_keeps(api: Api, pool: str) -> None:
+    monitor = api.monitor(pool, type="TCP", http_version=1.1, domain_name="example.org")
+    assert (monitor["http_version"], monitor["domain_name"]) == (1.1, "example.org")
 
 
 def test_delay_timeout_and_retries_cannot_be_reset(api: Api, pool: str) -> None:

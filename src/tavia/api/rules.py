@@ -103,8 +103,11 @@ def merged_persistence(old: dict[str, Any] | None, given: dict[str, Any] | None)
 
 def member(row: Member, reserved_addresses: Collection[str]) -> Member:
     """Some addresses are no member's, however they are written: the cloud's metadata service would tell its keys."""
-    if _reached(row.address) in map(_reached, reserved_addresses):
+    reserved = [_reached(address) for address in reserved_addresses]
+    if _reached(row.address) in reserved:
         raise invalid_option(row.address, "member address")
+    if row.monitor_address is not None and _reached(row.monitor_address) in reserved:
+        raise invalid_option(row.monitor_address, "monitor_address of a member")
     return row
 
 
@@ -115,8 +118,8 @@ def _reached(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def healthmonitor(row: HealthMonitor) -> HealthMonitor:
-    """What is for HTTP is filled in there and refused elsewhere."""
-    for name in (*HTTP_MONITOR_DEFAULTS, "http_version", "domain_name"):
+    """What is for HTTP is filled in there; elsewhere http_version and domain_name are kept and the others refused."""
+    for name in HTTP_MONITOR_DEFAULTS:
         if row.type != "HTTP" and getattr(row, name) is not None:
             raise invalid_option(name, f"health monitors of type {row.type}")
     if row.domain_name is not None and row.http_version != 1.1:  # noqa: PLR2004

@@ -42,8 +42,8 @@ OPTIONS = [
         "default_connection_limit",
         default=50000,
         min=1,
-        help="Connections of a listener whose connection_limit is -1. An amphora that may open too few files takes "
-        "fewer.",
+        help="Connections of a listener whose connection_limit is -1 or 0. An amphora that may open too few files "
+        "takes fewer.",
     ),
     cfg.StrOpt("haproxy_stick_size", default="10k", help="Entries of a stick table, in HAProxy's notation."),
     cfg.BoolOpt("connection_logging", default=True, help="Log every connection that an amphora serves."),

@@ -36,6 +36,8 @@ Name = Annotated[str, MaxLen(255), In("R C U N")]
 Tags = Annotated[list[Annotated[str, MaxLen(255)]], In("R C U N")]
 Flag = Annotated[bool, In("R C U N")]
 Port = Annotated[int, Interval(ge=1, le=65535)]
+Seconds = Annotated[int, Interval(ge=0, le=2147483), In("R C! U N!")]
+"""No more than HAProxy's timers hold: 2^31 - 1 ms (configuration manual, section 2.5)."""
 Milliseconds = Annotated[int, Interval(ge=0, le=2073600000), In("R C U N")]
 
 Algorithm = Literal["ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"]
@@ -236,8 +238,8 @@ class HealthMonitor(Configured):
     loadbalancer_id: Annotated[str, MaxLen(36), References("load_balancer")]
     pool_id: Annotated[str, MaxLen(36), UUID, References("pool"), In("C!")]
     type: Annotated[MonitorType, MaxLen(16), In("R C! N!")]
-    delay: Annotated[int, Ge(0), In("R C! U N!")]
-    timeout: Annotated[int, Ge(0), In("R C! U N!")]
+    delay: Seconds
+    timeout: Seconds
     max_retries: Annotated[int, Interval(ge=1, le=10), In("R C! U N!")]
     max_retries_down: Annotated[int, Interval(ge=1, le=10), In("R C U N")] = 3
     http_method: Annotated[HttpMethod | None, MaxLen(16), In("R C U N")] = None

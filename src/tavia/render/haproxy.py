@@ -133,7 +133,7 @@ def _peers(amphora: Amphora, peer: Amphora | None) -> list[str]:
 
 
 def _frontend(lb: LoadBalancer, listener: Listener, pool: Pool | None, settings: RenderSettings) -> list[str]:
-    limit = listener.connection_limit if listener.connection_limit >= 0 else settings.default_connection_limit
+    limit = listener.connection_limit if listener.connection_limit > 0 else settings.default_connection_limit
     lines = [
         f"frontend {listener.id}",
         f"mode {_mode(listener)}",

@@ -41,7 +41,7 @@ def test_a_value_of_the_form_comes_back_in_its_normal_form(name: str, value: Any
         ("cidr", ["", "10.0.0.0/33", "10.0.0.0/-1", "fe80::%1/64", "10.0.0.0/8\n"]),
         ("url_path", ["", "a", "/a b", "/a\n", '/"', "/%", "/%2", "/%zz", "/é", "/a\\"]),
         ("dns_name", ["", ".", "a..b", "-a.b", "a_b", "a b", "a\n", "é.org", "x" * 64, "a." * 127 + "a"]),
-        ("expected_codes", ["", "20", "2000", "200-", "200-204-205", "200,", "200\n", "٢٠٠"]),
+        ("expected_codes", ["", "20", "2000", "200-", "200-204-205", "204-200", "200,", "200\n", "٢٠٠"]),
         ("cookie_name", ["", "a b", "a,b", "a;b", "a\\b", "a\n"]),
         ("http_version", [1.0000001, 2.0, 0.0, float("nan"), float("inf")]),
     ],

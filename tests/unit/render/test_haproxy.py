@@ -226,8 +226,14 @@ def test_timeouts_are_milliseconds_and_0_is_for_ever(accepted: Accepted) -> None
 
 def test_a_connection_limit_is_the_front_ends(accepted: Accepted) -> None:
     assert "maxconn 12" in section(accepted(haproxy_cfg(listener(connection_limit=12))), "frontend web")
-    unlimited = haproxy_cfg(listener(), settings=RenderSettings(default_connection_limit=777))
-    assert "maxconn 777" in section(accepted(unlimited), "frontend web")
+    for unlimited in (-1, 0):
+        cfg = haproxy_cfg(listener(connection_limit=unlimited), settings=RenderSettings(default_connection_limit=777))
+        assert "maxconn 777" in section(accepted(cfg), "frontend web")
+
+
+def test_the_longest_check_that_the_api_takes_is_accepted(accepted: Accepted) -> None:
+    cfg = accepted(haproxy_cfg(listener(), pool(), monitor(delay=2147483, timeout=2147483), member()))
+    assert "timeout check 2147483s" in cfg
 
 
 def test_thousands_of_allowed_cidrs_are_accepted(accepted: Accepted) -> None:

@@ -19,6 +19,7 @@ from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, ChildWriter, flag, in_use, parent_in, reachable, still_in_use
 from tavia.api.rbac import API
+from tavia.model.attributes import attributes
 from tavia.model.resources import Member, Pool
 from tavia.store import intents, reading, schema
 
@@ -80,6 +81,10 @@ class Members(ChildWriter):
 
         return self.backend.changes.change_below(loadbalancer_id, work)
 
+    def settled(self, conn: Connection, old: Member, new: Member) -> Member:
+        """It is reached, and checked, where members may be."""
+        return rules.member(new, self.backend.conf.networking.reserved_ips)
+
     def touch(self, conn: Connection, row: Member, generation: int) -> None:
         """Its pool and the listeners that use that."""
         touch_pools(conn, [row.pool_id], generation)
@@ -87,7 +92,8 @@ class Members(ChildWriter):
     def on_put(self, req: falcon.Request, resp: falcon.Response, pool_id: str) -> None:
         """Make the set what the body says, by address and port; with ``additive_only`` nothing is removed.
 
-        Members that stay as they are are not touched. Where that is all of them nothing is accepted at all.
+        It states the members: a weight, say, that it does not name is 1 afterwards, whatever it was. Members that stay
+        as they are are not touched. Where that is all of them nothing is accepted at all.
         """
         additive = flag(req, "additive_only")
         bodies = validated(self._set, root_of(read_json(req), "members_", "members"), "members_", "members")
@@ -133,10 +139,19 @@ class Members(ChildWriter):
 
     def _change(self, conn: Connection, old: Member, body: dict[str, Any], generation: int) -> bool:
         own = {name: value for name, value in body.items() if name != "project_id"}
-        values = rules.differences(old, dataclasses.replace(old, **own))
+        new = self.settled(conn, old, dataclasses.replace(old, **(_STATED | own)))
+        values = rules.differences(old, new)
         if values:
             intents.change(conn, Member, [old.id], generation, **values)
         return bool(values)
+
+
+# What else a member has stays where the batch does not name it: name, tags and subnet_id.
+_STATED: dict[str, Any] = {
+    each.name: each.field.default
+    for each in attributes(Member)
+    if each.name in ("weight", "backup", "admin_state_up", "monitor_address", "monitor_port")
+}
 
 
 def _key(body: dict[str, Any]) -> tuple[str, int]:
