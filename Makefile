@@ -15,7 +15,7 @@ PROCESSES ?= 4
 CHECK_PROCESSES ?= $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down check test test-cloud test-image lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
+.PHONY: help up down check test test-cloud test-image mutants lint image image-upload bench-local bench-octavia bench-cloud clean debian servers wrk image-tools
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-cloud: $(CLUSTER) image ## Test on a real OpenStack: of ../shared/cloud, or
 
 test-image: image ## Test the amphora image in qemu, without a cloud
 	@$(BIN)/pytest tests/image $(ARGS)
+
+mutants: $(CLUSTER) ## Change the code in one thing at a time and show what no test noticed: hours; ARGS=plan.py: one file
+	@PYTHONPATH=tests/support $(BIN)/python -m mutants $(ARGS)
 
 lint: $(INSTALLED) ## Check style, formatting, types and layers
 	@echo "==> style";      $(BIN)/ruff check --quiet

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import memcached
 import pytest
 import side_by_side
@@ -12,6 +13,9 @@ import world
 from keystone_server import Keystone
 from mariadb import Galera, MariaDb
 from rabbitmq import RabbitMQ
+
+hypothesis.settings.register_profile("tavia", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("tavia")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

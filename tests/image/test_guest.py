@@ -79,8 +79,8 @@ for user in haproxy keepalived; do
 done
 # The agent may become root by SETUID, as it lives: without a capability, in its namespaces.
 as="nsenter -t $agent -m -n setpriv --securebits +noroot,+noroot_locked --inh-caps=-all --no-new-privs"
-for path in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/uevent_helper /sys/fs/cgroup/cgroup.procs \
-    /etc/passwd /run/systemd/system /run/udev/control /usr/sbin/haproxy /dev/vda; do
+for path in $(find /run -type d) /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/uevent_helper \
+    /sys/fs/cgroup/cgroup.procs /etc/passwd /run/udev/control /usr/sbin/haproxy /dev/vda; do
     $as sh -c '[ ! -w "$0" ] || echo "TEST may root $0"' $path
 done
 $as sh -c 'echo "TEST lives as $(id -u) $(grep CapEff /proc/self/status)"'

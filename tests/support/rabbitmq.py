@@ -19,7 +19,7 @@ from ports import free_port
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 """Debian's wrappers around these change the user, and write to the machine's own RabbitMQ's folders."""
 
-START_DEADLINE = 60.0
+START_DEADLINE = 180.0
 DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 

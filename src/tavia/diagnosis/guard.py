@@ -39,10 +39,10 @@ class Candidate:
 
     amphora_id: str
     verdict: Verdict
-    silent: bool = True
-    survivors: int = 0
-    in_pair: bool = False
-    failovers: int = 0
+    silent: bool
+    survivors: int
+    in_pair: bool
+    failovers: int
     zone: str | None = None
     host: str | None = None
 
@@ -61,7 +61,8 @@ def guard(candidates: Sequence[Candidate], *, amphorae: int, under_way: int, lim
 
     ``amphorae`` is how many there are in all, ``under_way`` how many of this health manager's replacements have not
     ended. Proven deaths spend from the threads, but they are no silence. Pairs with no survivor go first, then single
-    ones, then degraded pairs. In the grace after a start or an outage of the database nobody is judged at all.
+    ones, then degraded pairs; of equals the first given. In the grace after a start or an outage of the database
+    nobody is judged at all.
     """
     unexplained = sum(c.verdict.code in UNEXPLAINED for c in candidates)
     silent = sum(c.silent for c in candidates)
@@ -107,12 +108,7 @@ def _loop(candidate: Candidate) -> Verdict | None:
 
 
 def _by_urgency(candidates: Iterable[Candidate]) -> list[Candidate]:
-    def urgency(candidate: Candidate) -> tuple[int, str]:
-        if candidate.survivors:
-            return 2, candidate.amphora_id
-        return (0 if candidate.in_pair else 1), candidate.amphora_id
-
-    return sorted(candidates, key=urgency)
+    return sorted(candidates, key=lambda candidate: (candidate.survivors > 0, not candidate.in_pair))
 
 
 def _held(candidate: Candidate, action: Action, code: str, why: str) -> Verdict:

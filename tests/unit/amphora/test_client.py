@@ -23,7 +23,8 @@ from tavia.amphora.client import CODE, MOST_ANSWER, MOST_WORDS, AgentClient, Age
 from tavia.model.seams import SeamError
 
 AMPHORA = "5f2a3c1e-8d46-4f0b-9a57-1c2d3e4f5a6b"
-CONNECT, READ, MARGIN = 0.5, 0.5, 1.0
+CONNECT, READ, MARGIN = 0.5, 0.5, 6.0
+# A busy machine takes its time; without a deadline it would be the servers' LONGEST.
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_eight_of_them_at_once_hold_eight_threads_no_longer_than_one(keys: Path,
             thread.start()
         for thread in threads:
             thread.join()
-        assert time.monotonic() - began < CONNECT + READ + 3 * MARGIN
+        assert time.monotonic() - began < CONNECT + READ + MARGIN
 
 
 def answering(status: int, body: bytes) -> Behaviour:

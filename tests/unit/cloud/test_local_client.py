@@ -43,7 +43,7 @@ def test_an_answer_that_drips_ends_with_the_call(tmp_path: Path, monkeypatch: py
     began = time.monotonic()
     with daemon(tmp_path / "socket", drip) as cloud, pytest.raises(SeamError, match="networks was not answered"):
         cloud.networks()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 def test_an_answer_without_end_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,13 +11,19 @@ from hypothesis import strategies as st
 
 from tavia.diagnosis import verdict as verdicts
 from tavia.diagnosis.evidence import Action, Verdict
-from tavia.diagnosis.guard import LOOP_LIMIT, Candidate, Limits, guard
+from tavia.diagnosis.guard import Candidate, Limits, guard
 
 LIMITS = Limits(threads=10, share=0.2)
 
 
-def candidates(count: int, verdict: Verdict = verdicts.SILENT, **given: bool | int) -> list[Candidate]:
-    return [Candidate(amphora_id=f"a{n}", verdict=verdict, **given) for n in range(count)]  # type: ignore[arg-type]
+def candidate(amphora_id: str, verdict: Verdict = verdicts.SILENT, **given: Any) -> Candidate:
+    """The only amphora of its load balancer, silent for the first time."""
+    alone = {"silent": True, "survivors": 0, "in_pair": False, "failovers": 0}
+    return Candidate(amphora_id=amphora_id, verdict=verdict, **alone | given)
+
+
+def candidates(count: int, verdict: Verdict = verdicts.SILENT, **given: Any) -> list[Candidate]:
+    return [candidate(f"a{n}", verdict, **given) for n in range(count)]
 
 
 def replaced(
@@ -51,18 +58,18 @@ def test_held_by_the_share_all_say_that_many_are_silent_and_blame_the_network() 
 
 
 def test_proven_deaths_are_no_silence_and_go_ahead_while_a_network_failure_is_suspected() -> None:
-    dead = [Candidate(amphora_id="dead", verdict=verdicts.SERVER_GONE)]
+    dead = [candidate("dead", verdicts.SERVER_GONE)]
     assert replaced([*candidates(30), *dead]) == ["dead"]
     assert replaced(candidates(5, verdicts.SERVER_GONE), amphorae=5) == ["a0", "a1", "a2", "a3", "a4"]
 
 
 def test_silences_of_which_the_evidence_is_missing_count_as_unexplained() -> None:
-    unknown = [Candidate(amphora_id=f"u{n}", verdict=verdicts.EVIDENCE_MISSING) for n in range(20)]
+    unknown = [candidate(f"u{n}", verdicts.EVIDENCE_MISSING) for n in range(20)]
     assert replaced([*candidates(1), *unknown]) == []
 
 
 def test_those_whose_agent_answers_are_no_silence() -> None:
-    answering = [Candidate(amphora_id=f"h{n}", verdict=verdicts.HEARTBEATS_LOST) for n in range(50)]
+    answering = [candidate(f"h{n}", verdicts.HEARTBEATS_LOST) for n in range(50)]
     assert replaced([*candidates(1), *answering]) == ["a0"]
 
 
@@ -80,21 +87,41 @@ def test_failover_threads_bounds_what_is_under_way_and_the_rest_waits_its_turn()
     assert codes(candidates(5), limits=limits) == {"silent", "failover-queue"}
 
 
+def test_who_is_held_says_what_is_wrong_with_it_and_which_option_holds_it() -> None:
+    held = {
+        "failover_threads": Limits(threads=0, share=1.0),
+        "failover_threshold": Limits(threads=9, share=1.0, threshold=1),
+    }
+    for option, limits in held.items():
+        sentence = guard([candidate("a")], amphorae=9, under_way=0, limits=limits)["a"].sentence
+        assert sentence.startswith(verdicts.SILENT.sentence)
+        assert option in sentence
+
+
 def test_pairs_without_a_survivor_go_first_then_single_ones_then_degraded_pairs() -> None:
-    them = [
-        Candidate(amphora_id="a-degraded", verdict=verdicts.SILENT, in_pair=True, survivors=1),
-        Candidate(amphora_id="b-single", verdict=verdicts.SILENT),
-        Candidate(amphora_id="c-lost-pair", verdict=verdicts.SILENT, in_pair=True),
-    ]
-    assert replaced(them, limits=Limits(threads=1, share=1.0)) == ["c-lost-pair"]
-    assert replaced(them, limits=Limits(threads=2, share=1.0)) == ["b-single", "c-lost-pair"]
+    degraded = candidate("a", in_pair=True, survivors=1)
+    single = candidate("b")
+    lost_pair = candidate("c", in_pair=True)
+    them = [degraded, single, lost_pair]
+    assert replaced(them, limits=Limits(threads=1, share=1.0)) == ["c"]
+    assert replaced(them, limits=Limits(threads=2, share=1.0)) == ["b", "c"]
 
 
-def test_a_load_balancer_that_failed_over_again_and_again_is_left_alone_and_says_why() -> None:
-    looping = candidates(1, failovers=LOOP_LIMIT)
+def test_of_equals_the_first_given_goes_first() -> None:
+    assert replaced([candidate("z"), candidate("a")], limits=Limits(threads=1, share=1.0)) == ["z"]
+
+
+def test_who_is_neither_replaced_nor_started_keeps_its_verdict_and_spends_nothing() -> None:
+    them = [*candidates(5, verdicts.HEARTBEATS_LOST), candidate("gone", verdicts.SERVER_GONE)]
+    decided = guard(them, amphorae=100, under_way=0, limits=Limits(threads=1, share=0.2))
+    assert decided == {c.amphora_id: c.verdict for c in them}
+
+
+def test_a_load_balancer_that_failed_over_five_times_is_left_alone_and_says_why() -> None:
+    looping = candidates(1, failovers=5)
     assert replaced(looping) == []
     assert codes(looping) == {"failover-loop"}
-    assert replaced(candidates(1, failovers=LOOP_LIMIT - 1)) == ["a0"]
+    assert replaced(candidates(1, failovers=4)) == ["a0"]
 
 
 def test_starting_a_server_spends_from_the_same_budget() -> None:
@@ -110,6 +137,7 @@ ANY = st.lists(
         verdict=st.sampled_from(
             [verdicts.SILENT, verdicts.SERVER_GONE, verdicts.HEARTBEATS_LOST, verdicts.SERVER_BUSY]
         ),
+        silent=st.booleans(),
         survivors=st.integers(0, 1),
         in_pair=st.booleans(),
         failovers=st.integers(0, 8),

@@ -17,98 +17,98 @@ SILENT = Evidence(heartbeats=False, agent_answers=False, server_exists=True, ser
 TABLE = {
     "compute gone, while it shows another server of ours": (
         Evidence(heartbeats=False, server_exists=False, another_server_visible=True),
-        (Seam.BOOT, "server-gone", Action.REPLACE),
+        (Seam.BOOT, "server-gone", "replace"),
     ),
     "compute gone, but no other server of ours is visible: not proven, so what else is known decides": (
         Evidence(heartbeats=False, server_exists=False, another_server_visible=False),
-        (Seam.CONTROL, "evidence-missing", Action.HOLD),
+        (Seam.CONTROL, "evidence-missing", "hold"),
     ),
     "compute off": (
         Evidence(heartbeats=False, server_exists=True, server_runs=False, agent_answers=False),
-        (Seam.BOOT, "server-off", Action.START),
+        (Seam.BOOT, "server-off", "start"),
     ),
     "compute off, started a moment ago": (
         Evidence(heartbeats=False, server_exists=True, server_runs=False, started=True, starting=True),
-        (Seam.BOOT, "server-starting", Action.HOLD),
+        (Seam.BOOT, "server-starting", "hold"),
     ),
     "compute off again after it was started": (
         Evidence(heartbeats=False, server_exists=True, server_runs=False, started=True),
-        (Seam.BOOT, "server-off-again", Action.REPLACE),
+        (Seam.BOOT, "server-off-again", "replace"),
     ),
     "started, runs, and is still silent after a while": (
         Evidence(heartbeats=False, server_exists=True, server_runs=True, agent_answers=False, started=True),
-        (Seam.BOOT, "silent", Action.REPLACE),
+        (Seam.BOOT, "silent", "replace"),
     ),
     "a task in progress, or its host disabled": (
         Evidence(heartbeats=False, server_exists=True, server_busy=True, agent_answers=False),
-        (Seam.BOOT, "server-busy", Action.HOLD),
+        (Seam.BOOT, "server-busy", "hold"),
     ),
     "agent answers, heartbeats do not arrive": (
         Evidence(heartbeats=False, agent_answers=True, server_exists=True, server_runs=True, serves=True),
-        (Seam.MGMT_NET, "heartbeats-lost", Action.ALARM),
+        (Seam.MGMT_NET, "heartbeats-lost", "alarm"),
     ),
     "heartbeats arrive, agent does not answer": (
         Evidence(heartbeats=True, agent_answers=False, tls_fails=False),
-        (Seam.MGMT_NET, "agent-unreachable", Action.ALARM),
+        (Seam.MGMT_NET, "agent-unreachable", "alarm"),
     ),
     "TLS fails for several amphorae": (
         Evidence(
             heartbeats=False, agent_answers=False, tls_fails=True, tls_fails_elsewhere=True, certificate_wrong=True
         ),
-        (Seam.CONTROL, "tls-controller", Action.ALARM),
+        (Seam.CONTROL, "tls-controller", "alarm"),
     ),
     "TLS fails for several amphorae, heartbeats arrive": (
         Evidence(heartbeats=True, agent_answers=False, tls_fails=True, tls_fails_elsewhere=True),
-        (Seam.CONTROL, "tls-controller", Action.ALARM),
+        (Seam.CONTROL, "tls-controller", "alarm"),
     ),
     "TLS fails for one, heartbeats arrive": (
         Evidence(heartbeats=True, agent_answers=False, tls_fails=True, tls_fails_elsewhere=False),
-        (Seam.AGENT, "tls-amphora", Action.ALARM),
+        (Seam.AGENT, "tls-amphora", "alarm"),
     ),
     "TLS fails for one, its certificate wrong, no heartbeats": (
         Evidence(
             heartbeats=False, agent_answers=False, tls_fails=True, tls_fails_elsewhere=False, certificate_wrong=True
         ),
-        (Seam.AGENT, "certificate-wrong", Action.REPLACE),
+        (Seam.AGENT, "certificate-wrong", "replace"),
     ),
     "TLS fails for one, because it refuses our certificate": (
         Evidence(
             heartbeats=False, agent_answers=False, tls_fails=True, tls_fails_elsewhere=False, certificate_wrong=False
         ),
-        (Seam.CONTROL, "tls-unclear", Action.HOLD),
+        (Seam.CONTROL, "tls-unclear", "hold"),
     ),
     "heartbeats arrive, HAProxy keeps failing": (
         Evidence(heartbeats=True, agent_answers=True, serves=False),
-        (Seam.AGENT, "not-serving", Action.REPAIR),
+        (Seam.AGENT, "not-serving", "repair"),
     ),
     "heartbeats arrive, HAProxy keeps failing after the repair": (
         Evidence(heartbeats=True, agent_answers=True, serves=False, repaired=True),
-        (Seam.AGENT, "still-not-serving", Action.REPLACE),
+        (Seam.AGENT, "still-not-serving", "replace"),
     ),
     "heartbeats arrive, HAProxy was repaired a moment ago": (
         Evidence(heartbeats=True, agent_answers=True, serves=False, repaired=True, repairing=True),
-        (Seam.AGENT, "repairing", Action.HOLD),
+        (Seam.AGENT, "repairing", "hold"),
     ),
     "only the agent answers, HAProxy keeps failing": (
         Evidence(heartbeats=False, agent_answers=True, serves=False, server_exists=True),
-        (Seam.AGENT, "not-serving", Action.REPAIR),
+        (Seam.AGENT, "not-serving", "repair"),
     ),
-    "silent, its server runs, nothing explains it": (SILENT, (Seam.BOOT, "silent", Action.REPLACE)),
+    "silent, its server runs, nothing explains it": (SILENT, (Seam.BOOT, "silent", "replace")),
     "silent to us, heard by its peer": (
         Evidence(heartbeats=False, agent_answers=False, server_exists=True, peer_sees_it=True),
-        (Seam.MGMT_NET, "silent", Action.REPLACE),
+        (Seam.MGMT_NET, "silent", "replace"),
     ),
     "silent, and compute could not be asked": (
         Evidence(heartbeats=False, agent_answers=False),
-        (Seam.CONTROL, "evidence-missing", Action.HOLD),
+        (Seam.CONTROL, "evidence-missing", "hold"),
     ),
     "silent, and its agent could not be asked": (
         Evidence(heartbeats=False, server_exists=True, server_runs=True),
-        (Seam.CONTROL, "evidence-missing", Action.HOLD),
+        (Seam.CONTROL, "evidence-missing", "hold"),
     ),
     "applied generation behind": (
         Evidence(heartbeats=True, agent_answers=True, serves=True, behind=True),
-        (Seam.CONTROL, "behind", Action.CONVERGE),
+        (Seam.CONTROL, "behind", "converge"),
     ),
 }
 

@@ -285,7 +285,7 @@ def test_a_load_balancer_that_is_being_deleted_is_left_to_its_deletion(fleet: Fl
     assert (fleet.marked(), fleet.journal()) == ([], [])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(healthy=st.integers(0, 12), silent=st.integers(0, 12), threads=st.integers(1, 4))
 def test_however_many_fall_silent_at_once_no_more_are_replaced_than_allowed(
     tmp_path: Path, healthy: int, silent: int, threads: int

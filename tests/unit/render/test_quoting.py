@@ -79,7 +79,7 @@ def body(address: str, number: int, process: subprocess.Popen[str]) -> bytes:
         connection.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(strings.filter(bool), min_size=1, max_size=15))
 def test_haproxy_reads_a_word_back_as_it_was(texts: list[str]) -> None:
     rule = "http-request return status 200 content-type text/plain string {}"
@@ -87,7 +87,7 @@ def test_haproxy_reads_a_word_back_as_it_was(texts: list[str]) -> None:
         assert [body_of(number) for number in range(len(texts))] == [as_bytes(text) for text in texts]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(strings.filter(bool), min_size=1, max_size=15))
 def test_haproxy_evaluates_nothing_in_a_log_format(texts: list[str]) -> None:
     rule = "http-request return status 200 content-type text/plain lf-string {}"
@@ -95,7 +95,7 @@ def test_haproxy_evaluates_nothing_in_a_log_format(texts: list[str]) -> None:
         assert [body_of(number) for number in range(len(texts))] == [as_bytes(text) for text in texts]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(strings.filter(bool), min_size=1, max_size=15))
 def test_haproxy_reads_a_sample_fetchs_argument_back_as_it_was(texts: list[str]) -> None:
     rule = "http-request return status 200 content-type text/plain lf-string %[str({}),hex]"
@@ -115,14 +115,14 @@ def with_strings(path: str, codes: str, domain: str, cookie: str, header: str) -
     return haproxy_cfg(listener(insert_headers={header: header}, name=header), persistent, checked, member(name=domain))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(path=strings, codes=strings, domain=strings, cookie=strings, header=strings)
 def test_no_string_of_a_tenant_adds_a_directive(**chosen: Any) -> None:
     benign = with_strings("/", "200", "a.example", "sid", "X-Other")
     assert directives(with_strings(**chosen)) == directives(benign)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(path=strings.map("/".__add__), domain=strings, cookie=strings.filter(bool))
 def test_haproxy_accepts_whatever_path_domain_and_cookie_a_tenant_names(path: str, domain: str, cookie: str) -> None:
     cfg = with_strings(path, "200", domain, cookie, "X-Other")
