@@ -50,7 +50,7 @@ def test_a_change_whose_commit_is_refused_for_ever_is_503_and_says_when_to_come_
         api = type(make_api)(tmp_path, way.through(url))()
         lb = api.loadbalancer()
         with monkeypatch.context() as patched:
-            # Its clock is ahead by a second each time it looks: it has patience for three tries, however long they take.
+            # A second passes each time it looks at its clock: patience for three tries, however long they take.
             clock = SimpleNamespace(monotonic=itertools.count().__next__, sleep=time.sleep)
             patched.setattr(database_module, "time", clock)
             patched.setattr(database_module, "PATIENCE", 2.0)
