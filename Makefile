@@ -27,13 +27,13 @@ up: $(INSTALLED) ## Install what is missing, start Tavia on this machine, show i
 down: ## Stop Tavia and remove all that it made; what was installed stays
 	@if [ -x $(BIN)/tavia ]; then $(BIN)/tavia down; else echo "Tavia was never installed here: nothing to stop."; fi
 
-check: lint ## What to run after each change, a minute or two: lint, then the tests that start nothing large
+check: $(CLUSTER) lint ## What to run after each change, a minute or two: lint, then the tests that start nothing large
 	@echo "==> tests: unit, api"
-	@$(BIN)/pytest -n $(CHECK_PROCESSES) tests/unit tests/api
+	@$(BIN)/pytest -n $(CHECK_PROCESSES) tests/unit tests/api $(ARGS)
 
 test: $(CLUSTER) ## Install what is missing, run the tests, but for those on a real OpenStack and of the image
 	@echo "==> tests: real HAProxy, keepalived, TLS, network namespaces, MariaDB, RabbitMQ and Keystone"
-	@$(BIN)/pytest -n $(PROCESSES)
+	@$(BIN)/pytest -n $(PROCESSES) $(ARGS)
 
 test-cloud: $(CLUSTER) image ## Test on a real OpenStack: of ../shared/cloud, or the one that OS_CLOUD names; ARGS="-m smoke"
 	@echo "==> tests on a real OpenStack"

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,8 @@ class MariaDb:
     options: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
     _tables: list[str] = field(default_factory=list)
+    _filled: list[str] = field(default_factory=list)
+    _given_back: list[str] = field(default_factory=list)
 
     @classmethod
     def start(cls, directory: Path, **options: str) -> MariaDb:
@@ -240,21 +242,34 @@ class MariaDb:
 
     def migrated_database(self) -> str:
         """The URL of a new database as ``tavia db upgrade`` leaves it: upgraded once, then copied."""
+        if self._given_back:
+            return self._given_back.pop()
         if not self._tables:
             first = self.create_database()
             upgrade(first)
-            self._tables = self._dump(first)
+            self._tables, self._filled = self._dump(first)
         url = self.create_database()
-        with self.connect(name_of(url)) as cursor:
-            for statement in self._tables:
-                cursor.execute(statement)
+        self._run(url, ["SET SESSION foreign_key_checks = 0", *self._tables, *self._filled])
         return url
+
+    def give_back(self, url: str) -> None:
+        """The next :meth:`migrated_database`, with other rows: tables cost more than a test. They must be as they were
+        made, and nobody connected."""
+        emptied = [f"DELETE FROM {row[0]}" for row in self.sql("SHOW TABLES", database=name_of(url))]
+        self._run(url, ["SET SESSION foreign_key_checks = 0", *emptied, *self._filled])
+        self._given_back.append(self.url(name_of(url)))
+
+    def _run(self, url: str, statements: Iterable[str]) -> None:
+        with self.connect(name_of(url)) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
 
     def drop_database(self, url: str) -> None:
         """Remove what :meth:`create_database` or :meth:`migrated_database` made."""
         self.sql(f"DROP DATABASE {name_of(url)}")
 
-    def _dump(self, url: str) -> list[str]:
+    def _dump(self, url: str) -> tuple[list[str], list[str]]:
+        """What makes the tables, and what fills them."""
         name = name_of(url)
         tables = [row[0] for row in self.sql("SHOW TABLES", database=name)]
         made = [self.sql(f"SHOW CREATE TABLE {table}", database=name)[0][1] for table in tables]
@@ -263,7 +278,7 @@ class MariaDb:
             for table in tables
             if self.sql(f"SELECT 1 FROM {table} LIMIT 1", database=name)
         ]
-        return ["SET SESSION foreign_key_checks = 0", *made, *filled]
+        return made, filled
 
     @property
     def _state_when_ready(self) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 from tavia.cli.main import Tavia
@@ -13,9 +12,10 @@ from tavia.cli.setup import UpgradeDatabase
 from tavia.model.seams import SeamError
 
 
-def tavia(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tavia.cli.main", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+def tavia(*words: str, cwd: Path) -> tuple[int, str]:
+    """Its exit status, and what it said."""
+    said = cwd / "said"
+    return forked.start("tavia", *words, out=said, directory=cwd).wait(60), said.read_text()
 
 
 def write(path: Path, database: Path) -> Path:
@@ -25,15 +25,16 @@ def write(path: Path, database: Path) -> Path:
 
 
 def test_a_named_configuration_file_names_the_database(tmp_path: Path) -> None:
-    ran = tavia("db", "upgrade", "--config-file", str(write(tmp_path / "octavia.conf", tmp_path / "named.sqlite")))
-    assert ran.returncode == 0, ran.stderr
+    path = write(tmp_path / "octavia.conf", tmp_path / "named.sqlite")
+    status, said = tavia("db", "upgrade", "--config-file", str(path), cwd=tmp_path)
+    assert status == 0, said
     assert (tmp_path / "named.sqlite").exists()
 
 
 def test_without_one_it_is_the_embedded_instances(tmp_path: Path) -> None:
     write(tmp_path / ".tavia/state/octavia.conf", tmp_path / "embedded.sqlite")
-    ran = tavia("db", "upgrade", cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
+    status, said = tavia("db", "upgrade", cwd=tmp_path)
+    assert status == 0, said
     assert (tmp_path / "embedded.sqlite").exists()
 
 
@@ -51,6 +52,6 @@ def test_without_an_instance_it_is_the_services_own(tmp_path: Path, monkeypatch:
 def test_a_configuration_without_a_database_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "octavia.conf"
     path.write_text("[health_manager]\nheartbeat_key = not-used\n")
-    ran = tavia("db", "upgrade", "--config-file", str(path))
-    assert ran.returncode == 1
-    assert ran.stderr.splitlines() == [f"tavia: {path}: [database] connection is not set"]
+    status, said = tavia("db", "upgrade", "--config-file", str(path), cwd=tmp_path)
+    assert status == 1
+    assert said.splitlines() == [f"tavia: {path}: [database] connection is not set"]

@@ -13,3 +13,5 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     database = fresh_database(tmp_path, server)
     yield database
     database.dispose()
+    if server:
+        server.give_back(str(database.engine.url))
