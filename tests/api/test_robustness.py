@@ -14,9 +14,7 @@ from tests.api.conftest import Api
 from tavia.model.attributes import attributes
 from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
 
-MANY = settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+MANY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
