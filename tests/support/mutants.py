@@ -9,6 +9,7 @@ that they all pass counts as noticed where mypy refuses it. Programs that tests 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import multiprocessing
 import os
@@ -35,6 +36,8 @@ import coverage
 import grimp
 import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis.strategies import integers
 from mutators import Mutant, mutants
 from rich.console import Console
 from rich.progress import track
@@ -210,6 +213,16 @@ def fate(target: Target, mutant: Mutant, found: Found) -> str:
     return "mypy" if refused_by_mypy(target, mutant) else "survived"
 
 
+def get_ready(modules: Sequence[str]) -> None:
+    """What every mutant's process would do again."""
+    for name in modules:
+        with suppress(Exception):  # some can be imported in a certain order only, or are no modules
+            importlib.import_module(name)
+    given(integers())(lambda _: None)()  # hypothesis looks for constants in all of our modules
+    gc.collect()
+    gc.freeze()
+
+
 def key(target: Target, mutant: Mutant) -> Key:
     """By what an explained survivor is known again."""
     return target.path, mutant.function, mutant.was, mutant.becomes
@@ -224,9 +237,7 @@ def mutate(
     if run(watch, target, sending):
         raise SystemExit(f"{' '.join(target.tests)} must pass first, see {WORK / 'pytest.log'}")
     found: Found = receiving.recv()
-    for name in found.untouched:
-        with suppress(Exception):  # some can be imported in a certain order only, or are no modules
-            importlib.import_module(name)
+    get_ready(found.untouched)
     source = (ROOT / target.path).read_text()
     every = [each for each in mutants(source, prose="/render/" in target.path) if function in each.function]
     fates: Counter[str] = Counter()
@@ -262,6 +273,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     targets = [t for t in targets if not options.file or any(part in t.path for part in options.file)]
     console, table = Console(width=None if sys.stdout.isatty() else 120), Table("file", "mutants", *FATES)
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None, phases=PHASES)
+    hypothesis.settings.load_profile("mutants")
     WORK.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     survived: set[Key] = set()

@@ -70,6 +70,15 @@ def test_many_silent_ones_halt_the_guard(tmp_path: Path) -> None:
     assert guard_shows() == {"halted"}
 
 
+def test_as_many_silent_ones_as_the_threshold_halt_the_guard_too(tmp_path: Path) -> None:
+    fleet = Fleet.at(tmp_path)
+    silent, *_ = [fleet.add()[0] for _ in range(10)]
+    fleet.silence(silent)
+    fleet.watch(Limits(threads=1, share=1.0, threshold=1)).cycle()
+    assert fleet.marked() == []
+    assert guard_shows() == {"halted"}
+
+
 def test_more_deaths_than_threads_slow_the_guard_down(tmp_path: Path) -> None:
     fleet = Fleet.at(tmp_path)
     dead = [fleet.add()[0] for _ in range(3)]
