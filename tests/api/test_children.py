@@ -67,7 +67,7 @@ def test_timeouts_that_are_not_given_are_the_configured_ones(make_api: ApiFactor
         ({"protocol_port": 65536}, 400, "Value should be lower or equal to 65535"),
         ({"protocol_port": 10**30}, 400, "Value should be lower or equal to 65535"),
         ({"protocol": "QUIC"}, 400, "protocol. Value: 'QUIC'. Value should be one of: HTTP, TCP"),
-        ({"protocol": "TERMINATED_HTTPS"}, 400, "Value should be one of"),
+        ({"protocol": "TERMINATED_HTTPS"}, 501, "option: protocol TERMINATED_HTTPS has no effect yet"),
         ({"name": "n" * 256}, 400, "maximum character requirement of 255"),
         ({"connection_limit": -2}, 400, "greater or equal to -1"),
         ({"timeout_client_data": 2073600001}, 400, "lower or equal to 2073600000"),
@@ -154,8 +154,8 @@ def test_a_pool_has_the_attributes_that_clients_know(api: Api, lb: str) -> None:
         ({"loadbalancer_id": None}, 400, "Must provide at least one of: loadbalancer_id, listener_id"),
         ({"listener_id": NOWHERE}, 404, f"Listener {NOWHERE} not found."),
         ({"lb_algorithm": None}, 400, "lb_algorithm. Value: 'None'. Mandatory field missing."),
-        ({"lb_algorithm": "SOURCE_IP_PORT"}, 400, "lb_algorithm"),
-        ({"protocol": "UDP"}, 400, "protocol. Value: 'UDP'"),
+        ({"lb_algorithm": "SOURCE_IP_PORT"}, 501, "option: lb_algorithm SOURCE_IP_PORT has no effect yet"),
+        ({"protocol": "UDP"}, 501, "option: protocol UDP has no effect yet"),
         ({"tls_enabled": True}, 501, "tls_enabled has no effect yet"),
         ({"session_persistence": {"type": "APP_COOKIE"}}, 400, "Cookie name is required"),
         ({"session_persistence": {"type": "HTTP_COOKIE", "cookie_name": "x"}}, 400, "Cookie name is not allowed"),
@@ -387,7 +387,8 @@ def test_a_tcp_monitor_has_nothing_of_http(api: Api, pool: str) -> None:
     ("attributes", "status", "gist"),
     [
         ({"pool_id": NOWHERE}, 404, f"Pool {NOWHERE} not found."),
-        ({"type": "PING"}, 400, "type. Value: 'PING'. Value should be one of: HTTP, TCP"),
+        ({"type": "ping"}, 400, "type. Value: 'ping'. Value should be one of: HTTP, TCP"),
+        ({"type": "PING"}, 501, "option: type PING has no effect yet"),
         ({"delay": None}, 400, "delay. Value: 'None'. Mandatory field missing."),
         ({"delay": -1}, 400, "greater or equal to 0"),
         ({"max_retries": 11}, 400, "lower or equal to 10"),
@@ -437,6 +438,15 @@ def test_members_are_unmonitored_when_the_monitor_goes(api: Api, pool: str) -> N
     assert member["operating_status"] == "OFFLINE"
     api.delete(f"/healthmonitors/{monitor['id']}")
     assert api.get(f"/pools/{pool}/members/{member['id']}")["member"]["operating_status"] == "NO_MONITOR"
+
+
+def test_members_stay_monitored_when_an_earlier_monitor_is_deleted_again(api: Api, pool: str) -> None:
+    earlier = api.monitor(pool)
+    api.delete(f"/healthmonitors/{earlier['id']}")
+    api.monitor(pool)
+    member = api.member(pool)
+    api.delete(f"/healthmonitors/{earlier['id']}")
+    assert api.get(f"/pools/{pool}/members/{member['id']}")["member"]["operating_status"] == "OFFLINE"
 
 
 def test_children_belong_to_the_project_of_their_load_balancer(api: Api) -> None:

@@ -377,7 +377,11 @@ def _tree(**changes: Any) -> dict[str, Any]:
         ({"pools": [{"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}]}, 400, "Pools must be named"),
         ({"pools": [{"name": "web"}]}, 400, "Missing details for the pool web: protocol"),
         ({"listeners": [TREE["listeners"][0]] * 2}, 409, "already using protocol_port 80"),
-        ({"listeners": [{"protocol": "UDP", "protocol_port": 1}]}, 400, "listeners.0.protocol. Value: 'UDP'"),
+        (
+            {"listeners": [{"protocol": "UDP", "protocol_port": 1}]},
+            501,
+            "option: listeners.0.protocol UDP has no effect yet",
+        ),
         ({"listeners": [{"protocol": "HTTP"}]}, 400, "listeners.0.protocol_port. Value: 'None'. Mandatory"),
         ({"listeners": [{"protocol": "HTTP", "protocol_port": 1, "l7policies": [{}]}]}, 501, "listeners.0.l7policies"),
         ({"listeners": [{"protocol": "HTTP", "protocol_port": 1, "x": 1}]}, 400, "loadbalancer.listeners.0: x"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Required, get_args, get_origin
 
@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 
 from tavia.api.errors import ApiError, invalid_input, not_supported
 from tavia.api.formats import FORMATS
-from tavia.api.later import LATER
+from tavia.api.later import LATER, LATER_VALUES
 from tavia.model.attributes import Attribute, Format, attributes
 from tavia.store.schema import without_none
 
@@ -64,7 +64,8 @@ class Body:
     ) -> None:
         declared = [a for a in attributes(resource) if a.places.has(place)]
         later = [a for a in attributes(LATER[resource]) if a.places.has(place)] if resource in LATER else []
-        fields = {a.name: _field(a, place) for a in declared} | dict(nested or {})
+        later_values = LATER_VALUES.get(resource, {})
+        fields = {a.name: _field(a, place, later_values.get(a.name, ())) for a in declared} | dict(nested or {})
         fields |= {a.name: _neutral_only(a) for a in later}
         if place == "C":
             fields["tenant_id"] = Annotated[str, MaxLen(36)]
@@ -162,8 +163,14 @@ def _resets(declared: list[Attribute], configured: Mapping[str, Any]) -> dict[st
     return defaults | off | {name: value for name, value in configured.items() if name in defaults}
 
 
-def _field(attribute: Attribute, place: str) -> Any:
+def _field(attribute: Attribute, place: str, later: Collection[str]) -> Any:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value in later:
+            raise PydanticCustomError(_NOT_SUPPORTED, "no effect yet", {"value": value})
+        return value
+
     checked = _checked(without_none(attribute.type), attribute.markers)
+    checked = Annotated[checked, BeforeValidator(check)] if later else checked
     return Required[checked] if attribute.places.needs(place) else checked
 
 
@@ -214,7 +221,7 @@ def _as_api_error(error: ErrorDetails, argument: str, root: str) -> ApiError:
         parent = ".".join([f"{argument}.{root}", *(str(part) for part in error["loc"][:-1])])
         return ApiError(400, f"Unknown attribute for argument {parent}: {str(error['loc'][-1])[:255]}")
     if kind == _NOT_SUPPORTED:
-        return not_supported(where)
+        return not_supported(" ".join((where, *error.get("ctx", {}).values())))
     if kind == "missing" or value is None:
         return invalid_input(where, None, "Mandatory field missing.")
     return invalid_input(where, value, _reason(error))

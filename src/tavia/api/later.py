@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from tavia.model.attributes import In
-from tavia.model.resources import Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import HealthMonitor, Listener, LoadBalancer, Member, Pool
 
 _Text = Annotated[str | None, In("R C U N")]
 _Flag = Annotated[bool, In("R C U N")]
@@ -66,3 +66,10 @@ LATER: dict[type[Any], type[Any]] = {
     Member: _Member,
 }
 """The attributes that wait for their effect, of the resources that have such."""
+
+LATER_VALUES: dict[type[Any], dict[str, frozenset[str]]] = {
+    Listener: {"protocol": frozenset({"HTTPS", "PROMETHEUS", "SCTP", "TERMINATED_HTTPS", "UDP"})},
+    Pool: {"protocol": frozenset({"SCTP", "UDP"}), "lb_algorithm": frozenset({"SOURCE_IP_PORT"})},
+    HealthMonitor: {"type": frozenset({"HTTPS", "PING", "SCTP", "TLS-HELLO", "UDP-CONNECT"})},
+}
+"""The same of values of attributes that have an effect (api-surface, "Enumerations")."""

@@ -61,5 +61,6 @@ class HealthMonitors(ChildWriter):
         touch_pools(conn, [row.pool_id], generation)
 
     def take_down(self, conn: Connection, row: HealthMonitor, generation: int) -> None:
-        """Nothing checks the members any more."""
-        intents.unmonitor(conn, row.pool_id)
+        """Nothing checks the members any more, unless another monitor came while this one was going."""
+        if not reading.has_monitor(conn, row.pool_id):
+            intents.unmonitor(conn, row.pool_id)
