@@ -57,7 +57,7 @@ class NoopCloud:
 
     def servers(self, tags: frozenset[str]) -> list[Server]:
         """Those booted by this process."""
-        return [server for server in self._servers.values() if tags <= server.tags]
+        return [server for server in list(self._servers.values()) if tags <= server.tags]
 
     def power_off(self, server_id: str) -> None:
         """It shows OFF."""
@@ -115,7 +115,7 @@ class NoopCloud:
 
     def ports(self, tags: frozenset[str]) -> list[Port]:
         """Those made by this process."""
-        return [port for port in self._ports.values() if tags <= port.tags]
+        return [port for port in list(self._ports.values()) if tags <= port.tags]
 
     def create_port(self, spec: PortSpec) -> Port:
         """A port with the addresses asked for, or ones that follow from its id."""
