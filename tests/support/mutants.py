@@ -31,6 +31,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import CodeType
 from typing import Any, cast
+from warnings import catch_warnings
 
 import coverage
 import grimp
@@ -40,7 +41,6 @@ from hypothesis import given
 from hypothesis.strategies import integers
 from mutators import Mutant, mutants
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,7 @@ FORK = multiprocessing.get_context("fork")
 MORE_WORK, SLOWER = 10, 5
 """Seconds of a processor more, and how many times as many, that tests may take with a mutant than without."""
 FATES = ("killed", "endless", "mypy", "explained", "survived")
+AS_IT_IS: dict[str, Any] = {"soft_wrap": True, "highlight": False, "markup": False}
 PHASES = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 """Of hypothesis: a counterexample need not be a short one."""
 Key = tuple[str, str, str, str]
@@ -218,7 +219,8 @@ def get_ready(modules: Sequence[str]) -> None:
     for name in modules:
         with suppress(Exception):  # some can be imported in a certain order only, or are no modules
             importlib.import_module(name)
-    given(integers())(lambda _: None)()  # hypothesis looks for constants in all of our modules
+    with catch_warnings(action="ignore"):  # hypothesis thinks that pytest starts
+        given(integers())(lambda _: None)()  # it looks for constants in all of our modules
     gc.collect()
     gc.freeze()
 
@@ -242,23 +244,23 @@ def mutate(
     every = [each for each in mutants(source, prose="/render/" in target.path) if function in each.function]
     fates: Counter[str] = Counter()
     survivors = set()
-    for mutant in track(every, f"{target.path}: {len(every)} mutants", console=console):
+    console.print(f"==> {target.path}: {len(every)} mutants, a dot for each that is noticed", highlight=False)
+    for mutant in every:
         became = fate(target, mutant, found)
         if became == "survived":
             survivors.add(key(target, mutant))
             became = "explained" if key(target, mutant) in explained else became
-        if became == "survived":
-            where = mutant.function or "outside functions"
-            console.print(f"{target.path}, {where}", style="bold", highlight=False)
-            console.print(shown(mutant), soft_wrap=True, highlight=False, markup=False)
+        console.print("." if became != "survived" else f"\n{shown(target, mutant)}\n", end="", **AS_IT_IS)
         fates[became] += 1
+    console.print()
     return fates, survivors
 
 
-def shown(mutant: Mutant) -> str:
-    """Its difference, for people."""
+def shown(target: Target, mutant: Mutant) -> str:
+    """Where it is and its difference, for people."""
     lines = [("-", line) for line in mutant.was.splitlines()] + [("+", line) for line in mutant.becomes.splitlines()]
-    return "\n".join(f"    {sign} {line}" for sign, line in lines)
+    where = f"{target.path}, {mutant.function or 'outside functions'}"
+    return "\n".join([where, *(f"    {sign} {line}" for sign, line in lines)])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -203,7 +203,7 @@ def _only(heartbeat: Heartbeat, listeners: list[str], members: list[tuple[str, t
 def _body(heartbeat: Heartbeat) -> bytes:
     content = asdict(heartbeat)
     del content["amphora_id"]
-    return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 6)
+    return zlib.compress(json.dumps(content, separators=(",", ":")).encode())
 
 
 def _decompressed(body: bytes) -> bytes:

@@ -10,6 +10,7 @@ from trees import NETWORK, PAIRED, haproxy_cfg, listener, member, monitor, pair,
 
 from tavia.amphora.bundle import Fence
 from tavia.render import RenderSettings, render_bundle, unit_of_line
+from tavia.render.quoting import Place, quoted
 
 Accepted = Callable[[str], str]
 
@@ -48,10 +49,18 @@ def test_a_whole_load_balancer_reads_like_this(accepted: Accepted) -> None:
 
 
 def test_the_agent_reaches_haproxy_and_a_reload_takes_over_its_sockets(accepted: Accepted) -> None:
-    lines = section(accepted(haproxy_cfg()), "global")
-    assert "stats socket /run/tavia/haproxy.sock mode 600 level admin expose-fd listeners" in lines
-    assert "server-state-file /run/tavia/server-state" in lines
-    assert "hard-stop-after 1800000ms" in lines
+    cfg = accepted(haproxy_cfg())
+    assert section(cfg, "global") == [
+        "user haproxy",
+        "group haproxy",
+        "localpeer amphora-1",
+        "stats socket /run/tavia/haproxy.sock mode 600 level admin expose-fd listeners",
+        "server-state-file /run/tavia/server-state",
+        "hard-stop-after 1800000ms",
+        "mworker-max-reloads 50",
+        "fd-hard-limit 1048576",
+    ]
+    assert section(cfg, "defaults") == ["retries 3", "option redispatch"]
 
 
 def test_the_open_file_limit_decides_how_many_connections_there_may_be(accepted: Accepted) -> None:
@@ -67,17 +76,22 @@ def test_nothing_is_logged_per_request_unless_configured(accepted: Accepted) -> 
     assert "log" not in haproxy_cfg(listener(), pool())
     both = (listener(), listener("raw", protocol="TCP", protocol_port=81), pool())
     cfg = accepted(haproxy_cfg(*both, settings=RenderSettings(connection_logging=True)))
+    assert section(cfg, "global")[-1] == "log stdout format raw local0 info"
+    assert section(cfg, "defaults")[-1] == "log global"
     assert "option httplog" in section(cfg, "frontend web")
     assert "option tcplog" in section(cfg, "frontend raw")
 
 
 def test_octavias_log_format_is_taken_as_it_is(accepted: Accepted) -> None:
-    octavias = (
-        "{{ project_id }} {{ lb_id }} %f %ci %cp %t %{+Q}r %ST %B %U %[ssl_c_verify] %{+Q}[ssl_c_s_dn] %b %s %Tt %tsc"
-    )
+    octavias = "{{ project_id }} {{ lb_id }} %f %{+Q}r %ST %[ssl_c_verify] %{+Q}[ssl_c_s_dn] %b %tsc"
     both = (listener(), listener("raw", protocol="TCP", protocol_port=81), pool())
     cfg = accepted(haproxy_cfg(*both, settings=RenderSettings(connection_logging=True, log_format=octavias)))
-    assert cfg.count("log-format tenant\\x20lb\\x20") == 2
+    whole, of_tcp = (
+        f"log-format {quoted(f'tenant lb %f {request} %[ssl_c_verify] %{{+Q}}[ssl_c_s_dn] %b %tsc')}"
+        for request in ("%{+Q}r %ST", "- -")
+    )
+    assert whole in section(cfg, "frontend web")
+    assert of_tcp in section(cfg, "frontend raw"), "HAProxy refuses what only HTTP knows"
 
 
 def test_a_load_balancer_without_listeners_is_a_valid_configuration(accepted: Accepted) -> None:
@@ -151,6 +165,11 @@ def test_members_may_be_checked_at_another_address_and_port(accepted: Accepted) 
     assert f"server m1 10.20.0.101:8080 weight 1 {ending}" in section(cfg, "backend app:web")
 
 
+def test_a_tcp_monitor_only_connects(accepted: Accepted) -> None:
+    lines = section(accepted(haproxy_cfg(listener(), pool(), monitor(type="TCP"), member())), "backend app:web")
+    assert [line for line in lines if "http" in line] == ["mode http"]
+
+
 def test_a_monitor_that_is_down_checks_nothing(accepted: Accepted) -> None:
     cfg = accepted(haproxy_cfg(listener(), pool(), monitor(admin_state_up=False), member()))
     assert "check" not in cfg
@@ -169,6 +188,7 @@ def test_expected_codes(accepted: Accepted, codes: str) -> None:
     [
         ({"http_method": "HEAD", "url_path": "/a?b"}, "meth HEAD uri /a?b ver HTTP/1.0"),
         ({"http_version": 1.1}, "meth GET uri / ver HTTP/1.1 hdr Host 10.20.0.9"),
+        ({"http_version": 1.0, "domain_name": "a.example"}, "meth GET uri / ver HTTP/1.0 hdr Host a.example"),
         ({"http_version": 1.1, "domain_name": "a.example"}, "meth GET uri / ver HTTP/1.1 hdr Host a.example"),
     ],
 )
@@ -177,8 +197,15 @@ def test_http_checks(accepted: Accepted, given: dict[str, Any], request_line: st
     assert f"http-check send {request_line}" in section(cfg, "backend app:web")
 
 
-def test_a_monitor_without_pause_is_accepted(accepted: Accepted) -> None:
-    accepted(haproxy_cfg(listener(), pool(), monitor(delay=0, timeout=0), member()))
+def test_a_monitor_without_pause_pauses_the_least_that_haproxy_takes(accepted: Accepted) -> None:
+    cfg = accepted(haproxy_cfg(listener(), pool(), monitor(delay=0, timeout=0), member()))
+    assert "server m1 10.20.0.101:8080 weight 1 check inter 1s fall 3 rise 2" in section(cfg, "backend app:web")
+
+
+def test_where_both_vips_are_ipv6_an_http_check_names_the_first_in_brackets(accepted: Accepted) -> None:
+    cfg = accepted(haproxy_cfg(listener(), pool(), monitor(http_version=1.1), member(), vip_address="2001:db8::9"))
+    host = quoted("[2001:db8::9]", Place.FORMAT)
+    assert f"http-check send meth GET uri / ver HTTP/1.1 hdr Host {host}" in section(cfg, "backend app:web")
 
 
 def test_source_ip_persistence_keeps_a_table_that_survives_a_reload(accepted: Accepted) -> None:
@@ -188,6 +215,25 @@ def test_source_ip_persistence_keeps_a_table_that_survives_a_reload(accepted: Ac
     assert "stick-table type ipv6 size 20k peers amphorae" in lines
     assert "stick on src" in lines
     assert section(cfg, "peers amphorae") == ["peer amphora-1 127.0.0.1:1025"]
+
+
+def test_an_application_cookie_leads_back_to_its_member_and_is_kept_as_a_digest(accepted: Accepted) -> None:
+    persistent = pool(session_persistence={"type": "APP_COOKIE", "cookie_name": "sid"})
+    lines = section(accepted(haproxy_cfg(listener(), persistent, member())), "backend app:web")
+    cookie = quoted("sid", Place.ARGUMENT)
+    assert [line for line in lines if line.startswith("stick")] == [
+        "stick-table type binary len 20 size 10k peers amphorae",
+        f"stick store-response res.cook({cookie}),sha1",
+        f"stick match req.cook({cookie}),sha1",
+    ]
+
+
+def test_haproxys_cookie_leads_back_to_its_member_on_either_amphora(accepted: Accepted) -> None:
+    cfg = accepted(haproxy_cfg(listener(), pool(session_persistence={"type": "HTTP_COOKIE"}), member()))
+    lines = section(cfg, "backend app:web")
+    assert "cookie SRV insert indirect nocache dynamic" in lines
+    assert "dynamic-cookie-key app" in lines, "the same on both"
+    assert "stick" not in cfg
 
 
 def test_the_two_amphorae_of_a_pair_tell_each_other_their_tables(accepted: Accepted) -> None:
@@ -218,6 +264,8 @@ def test_timeouts_are_milliseconds_and_0_is_for_ever(accepted: Accepted) -> None
     cfg = accepted(haproxy_cfg(listener(**forever), pool(), member()))
     assert "timeout client 0ms" in cfg
     assert "timeout server 0ms" in cfg
+    assert "timeout connect 0ms" in cfg
+    assert "inspect-delay" not in cfg
     longest = 2073600000
     cfg = accepted(haproxy_cfg(listener(timeout_client_data=longest, timeout_tcp_inspect=longest), pool()))
     assert f"timeout client {longest}ms" in cfg
@@ -236,9 +284,18 @@ def test_the_longest_check_that_the_api_takes_is_accepted(accepted: Accepted) ->
     assert "timeout check 2147483s" in cfg
 
 
-def test_thousands_of_allowed_cidrs_are_accepted(accepted: Accepted) -> None:
+def test_who_is_in_none_of_thousands_of_allowed_cidrs_is_refused(accepted: Accepted) -> None:
     cidrs = [f"10.{i // 256}.{i % 256}.0/24" for i in range(3000)] + ["2001:db8::/32"]
-    accepted(haproxy_cfg(listener(allowed_cidrs=cidrs), pool()))
+    lines = section(accepted(haproxy_cfg(listener(allowed_cidrs=cidrs), pool())), "frontend web")
+    allowing = [line.split() for line in lines if line.startswith("acl allowed src ")]
+    assert [cidr for line in allowing for cidr in line[3:]] == cidrs
+    assert max(len(line) for line in allowing) <= 64, "more words on a line are refused"
+    assert "tcp-request connection reject unless allowed" in lines
+
+
+@pytest.mark.parametrize("cidrs", [None, []])
+def test_without_allowed_cidrs_all_may_connect(accepted: Accepted, cidrs: list[str] | None) -> None:
+    assert "allowed" not in accepted(haproxy_cfg(listener(allowed_cidrs=cidrs), pool()))
 
 
 def test_only_headers_that_are_known_and_wanted_are_inserted(accepted: Accepted) -> None:
@@ -247,6 +304,30 @@ def test_only_headers_that_are_known_and_wanted_are_inserted(accepted: Accepted)
     assert [line for line in lines if line.startswith(("option f", "http-request"))] == [
         "option forwardfor",
         "http-request set-header X-Forwarded-Port %[dst_port]",
+    ]
+
+
+def test_each_header_is_inserted_from_what_haproxy_saw_itself(accepted: Accepted) -> None:
+    names = ("For", "Port", "Proto", "IP")
+    wanted = dict.fromkeys([*(f"X-Forwarded-{name}" for name in names), "X-Client-IP", "X-Real-IP"], "true")
+    lines = section(accepted(haproxy_cfg(listener(insert_headers=wanted))), "frontend web")
+    assert [line for line in lines if line.startswith(("option f", "http-request"))] == [
+        "option forwardfor",
+        "http-request set-header X-Forwarded-Port %[dst_port]",
+        "http-request set-header X-Forwarded-Proto http",
+        "http-request set-header X-Forwarded-IP %[src]",
+        "http-request set-header X-Client-IP %[src]",
+        "http-request set-header X-Real-IP %[src]",
+    ]
+
+
+def test_a_tcp_listener_reads_no_http(accepted: Accepted) -> None:
+    raw = listener(protocol="TCP", insert_headers={"X-Forwarded-For": "true"}, default_pool_id=None)
+    assert section(accepted(haproxy_cfg(raw)), "frontend web") == [
+        "mode tcp",
+        "bind 10.20.0.9:80",
+        "maxconn 50000",
+        "timeout client 50000ms",
     ]
 
 

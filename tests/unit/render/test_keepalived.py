@@ -27,6 +27,26 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+def test_one_half_of_a_pair_reads_like_this(keepalived_accepts: Accepts) -> None:
+    master, backup = pair()
+    text = conf(master, backup)
+    keepalived_accepts(text)
+    assert words(text) == (
+        "global_defs { router_id amphora-1 vrrp_version 3 vrrp_notify_fifo /run/tavia/vrrp.fifo"
+        " vrrp_garp_lower_prio_delay 1 vrrp_garp_master_refresh 5 vrrp_garp_master_refresh_repeat 2 }"
+        " track_file haproxy { file /run/tavia/haproxy.track weight 1 init_file 0 }"
+        " vrrp_instance lb { state BACKUP nopreempt interface eth1 virtual_router_id 1 priority 254 advert_int 1"
+        " unicast_src_ip 10.20.0.5 unicast_peer { 10.20.0.6 } check_unicast_src track_file { haproxy }"
+        " virtual_ipaddress { 10.20.0.9/32 dev eth1 } }"
+    )
+
+
+def test_its_row_may_name_another_virtual_router() -> None:
+    master, backup = pair()
+    master.vrrp_id = 7
+    assert "virtual_router_id 7" in words(conf(master, backup))
+
+
 def test_the_two_halves_advertise_to_each_other_only(keepalived_accepts: Accepts) -> None:
     master, backup = pair()
     text = words(conf(master, backup))
@@ -59,16 +79,20 @@ def test_ipv6(keepalived_accepts: Accepts) -> None:
     text = conf(master, backup, IPV6, vip="2001:db8::9")
     keepalived_accepts(text)
     assert "virtual_ipaddress { 2001:db8::9/128 dev eth1 }" in words(text)
-    keepalived_accepts(conf(master, None, IPV6, vip="2001:db8::9"))
+    alone = conf(master, None, IPV6, vip="2001:db8::9")
+    keepalived_accepts(alone)
+    assert "unicast_peer { ::1 }" in words(alone)
 
 
 def test_vips_of_both_families_move_together(keepalived_accepts: Accepts) -> None:
     master, backup = pair()
-    wanted = tree(listener(), topology=PAIRED, additional_vips=[{"ip_address": "2001:db8::9", "subnet_id": "s"}])
+    further = [{"ip_address": ip, "subnet_id": "s"} for ip in ("2001:db8::9", "10.20.0.10")]
+    wanted = tree(listener(), topology=PAIRED, additional_vips=further)
     bundle = render_bundle(wanted, master, backup, NETWORK, RenderSettings(), Fence(1, 1, "worker"))
     text = bundle.files["keepalived.conf"]
     keepalived_accepts(text)
-    assert "virtual_ipaddress_excluded { 2001:db8::9/128 dev eth1 }" in words(text)
+    assert "virtual_ipaddress { 10.20.0.9/32 dev eth1 }" in words(text)
+    assert "virtual_ipaddress_excluded { 2001:db8::9/128 dev eth1 10.20.0.10/32 dev eth1 }" in words(text)
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(1.0, "1"), (0.1, "0.1"), (0.01, "0.01")])
