@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import NodeManager
 
 ROOMS = (
     "tests/chaos/test_many_controllers",  # Galera and RabbitMQ
@@ -24,6 +25,8 @@ ROOMS = (
 """What begins so, in the order in which they begin."""
 AFTER = ("tests/cluster/", "tests/local/", "tests/api/", "tests/unit/worker/test_killed_worker.py", "tests/unit/")
 """The order of all other files: those of the last take a second each, so that all processes end together."""
+PATIENCE = 60
+"""Seconds for the processes to clean up after control-C; xdist kills them after ten."""
 
 
 def room(nodeid: str) -> str:
@@ -42,6 +45,7 @@ class SideBySide(LoadScopeScheduling):
 
     def __init__(self, config: pytest.Config, log: Any) -> None:
         config.option.loadscopereorder = False  # the order is :func:`rank`'s
+        NodeManager.EXIT_TIMEOUT = PATIENCE
         super().__init__(config, log)
 
     def _split_scope(self, nodeid: str) -> str:

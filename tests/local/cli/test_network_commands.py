@@ -6,12 +6,11 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import openstack
 import pytest
-from instance_driver import Driver
+from instance_driver import Driver, driving
 from openstack.connection import Connection
 
 from tavia import config
@@ -21,18 +20,19 @@ from tavia.cli.progress import wait_until
 from tavia.store import migrate
 
 
-@pytest.fixture
-def cloud(driver: Driver) -> Iterator[Driver]:
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """An instance of which only the cloud runs."""
-    driver.embedded.state_dir.mkdir()
-    driver.embedded.marker.touch()
-    daemon = subprocess.Popen(driver.embedded.services()[0].argv, stderr=subprocess.DEVNULL)
-    try:
-        assert wait_until(driver.embedded.cloud_answers, 30)
-        yield driver
-    finally:
-        daemon.terminate()
-        daemon.wait(30)
+    with driving(tmp_path_factory.mktemp("network") / "state") as driver:
+        driver.embedded.state_dir.mkdir()
+        driver.embedded.marker.touch()
+        daemon = subprocess.Popen(driver.embedded.services()[0].argv, stderr=subprocess.DEVNULL)
+        try:
+            assert wait_until(driver.embedded.cloud_answers, 30)
+            yield driver
+        finally:
+            daemon.terminate()
+            daemon.wait(30)
 
 
 def rows(driver: Driver) -> dict[str, dict[str, str]]:
@@ -73,10 +73,11 @@ class Quiet(WSGIRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def connection(cloud: Driver, tmp_path: Path) -> Iterator[Connection]:
+@pytest.fixture(scope="module")
+def connection(cloud: Driver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     """openstacksdk, as ``tavia up`` writes it into clouds.yaml, but for the port."""
-    database, config_file = f"sqlite:///{tmp_path / 'tavia.sqlite'}", tmp_path / "octavia.conf"
+    directory = tmp_path_factory.mktemp("api")
+    database, config_file = f"sqlite:///{directory / 'tavia.sqlite'}", directory / "octavia.conf"
     drivers = {"compute_driver": "compute_local_driver", "network_driver": "network_local_driver"}
     settings = {
         "api_settings": {"auth_strategy": "noauth"},

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,10 @@ class Manager:
             state_dir = {directory}
             """.replace("            ", "")
         )
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def listen(self) -> None:
+        """Start it and wait until it hears."""
         self.start()
         eventually(lambda: "Listening for heartbeats" in self.log.read_text())
 
@@ -86,10 +91,22 @@ class Manager:
         """Start one more on the same configuration."""
         code = "from tavia.health.service import main; main()"
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", code, "--config-file", str(self._config)], stderr=log, stdout=log
+            command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", code]
+            self._processes.append(
+                subprocess.Popen([*command, "--config-file", str(self._config)], stderr=log, stdout=log)
             )
         return self.process
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The last one."""
+        return self._processes[-1]
+
+    def close(self) -> None:
+        """End all."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
     def hear(self, amphora_id: str, key: str = KEY) -> None:
         self._seq += 1
@@ -122,10 +139,9 @@ def fleet(tmp_path: Path) -> Fleet:
 
 @pytest.fixture
 def manager(fleet: Fleet, tmp_path: Path) -> Iterator[Manager]:
-    running = Manager(fleet, tmp_path)
-    yield running
-    running.process.kill()
-    running.process.wait()
+    with closing(Manager(fleet, tmp_path)) as running:
+        running.listen()
+        yield running
 
 
 def test_the_one_that_falls_silent_is_replaced_the_one_that_is_heard_tells_its_statuses(
