@@ -11,7 +11,7 @@ export DEBIAN_FRONTEND := noninteractive
 unexport PYTHONDONTWRITEBYTECODE
 
 # Of pytest: most tests wait most of the time.
-PROCESSES ?= 4
+PROCESSES ?= 2
 CHECK_PROCESSES ?= $(shell nproc)
 
 .DEFAULT_GOAL := help

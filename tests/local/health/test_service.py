@@ -87,12 +87,7 @@ class Manager:
     def listen(self) -> None:
         """Start it and wait until it hears."""
         self.start()
-        try:
-            eventually(lambda: "Listening for heartbeats" in self.log.read_text(), START_SECONDS)
-        except AssertionError:
-            self.process.kill()
-            self.process.wait()
-            raise
+        eventually(lambda: "Listening for heartbeats" in self.log.read_text(), START_SECONDS)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start one more on the same configuration."""
