@@ -14,6 +14,7 @@ import forked
 from tavia.cli.embedded import Embedded
 from tavia.cloud.local import cgroups, processes
 from tavia.cloud.local.instance import NETNS_DIR
+from tavia.cloud.local.networks import DEMO_NET
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -37,6 +38,11 @@ class Driver:
         for name in self.embedded.instance.namespaces:
             found |= set(processes.in_network(NETNS_DIR / name))
         return found
+
+    def demo_subnet_id(self) -> str:
+        """Where VIPs go; there once it is up."""
+        networks = self.embedded.cloud.networks()
+        return next(network.subnet_ids[0] for network in networks if network.name == DEMO_NET)
 
     def remains(self) -> list[str]:
         """What of the instance is left on this machine."""

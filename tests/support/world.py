@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 from fake_cloud import FakeCompute, FakeImages, FakeNetworking, Switch
@@ -47,9 +47,12 @@ from tavia.worker.steps import Steps
 T = TypeVar("T")
 
 
+_of_this_process = TemporaryDirectory(prefix="tavia-test-")
+
+
 @cache
 def _empty_database() -> Path:
-    path = Path(mkdtemp(prefix="tavia-test-")) / "empty.sqlite"
+    path = Path(_of_this_process.name) / "empty.sqlite"
     migrate.upgrade(f"sqlite:///{path}")
     return path
 

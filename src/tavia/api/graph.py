@@ -98,7 +98,7 @@ class Graph:
         members, monitor = body.get("members", []), body.get("healthmonitor")
         pool = self.add(Pool, body, rules.pool)
         if monitor is not None:
-            self.add_healthmonitor(pool.id, monitor)
+            self.add_healthmonitor(pool, monitor)
         added = [self.add_member(pool.id, member, has_monitor=monitor is not None) for member in members]
         if server := _twice((member.address, member.protocol_port) for member in added):
             raise rules.duplicate_member(*server)
@@ -110,9 +110,11 @@ class Graph:
         settled = partial(rules.member, reserved_addresses=self.conf.networking.reserved_ips)
         return self.add(Member, body, settled, pool_id=pool_id, operating_status=status)
 
-    def add_healthmonitor(self, pool_id: str, body: dict[str, Any]) -> HealthMonitor:
+    def add_healthmonitor(self, pool: Pool, body: dict[str, Any]) -> HealthMonitor:
         """The monitor of a pool, old or new."""
-        return self.add(HealthMonitor, body, rules.healthmonitor, pool_id=pool_id)
+        monitor = self.add(HealthMonitor, body, rules.healthmonitor, pool_id=pool.id)
+        rules.monitored(pool, monitor)
+        return monitor
 
     def add(self, resource: type[C], body: dict[str, Any], settled: Callable[[C], C] | None = None, **more: Any) -> C:
         """One row of any resource, as the rules have it; ``more`` are attributes beside the body's."""

@@ -117,6 +117,14 @@ def _reached(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
+def monitored(its_pool: Pool, row: HealthMonitor) -> None:
+    """A pool's protocol takes some types of health monitors only."""
+    if row.type not in POOL_PROTOCOLS[its_pool.protocol].monitors:
+        raise validation_failure(
+            f"The health monitor type '{row.type}' is invalid while the pool protocol is '{its_pool.protocol}'."
+        )
+
+
 def healthmonitor(row: HealthMonitor) -> HealthMonitor:
     """What is for HTTP is filled in there; elsewhere http_version and domain_name are kept and the others refused."""
     for name in HTTP_MONITOR_DEFAULTS:

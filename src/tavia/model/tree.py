@@ -35,9 +35,12 @@ class Rows:
         """The rows of a resource whose parent this is."""
         return self._below.get((resource, parent_id), ())  # type: ignore[return-value]
 
-    def unit(self, head: Unit) -> Iterator[Configured]:
+    def unit(self, head: Configured) -> Iterator[Configured]:
         """A unit: its head, then what stands below that, parents first."""
-        yield from self._subtree(head)
+        yield head
+        for resource in children_of(type(head)):
+            for child in self.below(resource, head.id):
+                yield from self.unit(child)
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -53,12 +56,6 @@ class Rows:
     def intended(self) -> Rows:
         """Without the rows whose deletion was accepted."""
         return Rows(row for row in self if row.deleted_generation is None)
-
-    def _subtree(self, row: Configured) -> Iterator[Configured]:
-        yield row
-        for resource in children_of(type(row)):
-            for child in self.below(resource, row.id):
-                yield from self._subtree(child)
 
     @cached_property
     def _below(self) -> Mapping[tuple[type[Configured], str], tuple[Configured, ...]]:

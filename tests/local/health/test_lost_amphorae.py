@@ -63,9 +63,13 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with driving(tmp_path_factory.mktemp("health") / "state") as driver:
         driver.tavia("up")
         api = ApiClient(driver.embedded.api_url)
-        subnet = next(s for s in driver.embedded.cloud.networks() if s.name == "demo-net").subnet_ids[0]
         listener = {"name": "web", "protocol": "HTTP", "protocol_port": 80}
-        body = {"name": "pair", "project_id": "tenant", "vip_subnet_id": subnet, "listeners": [listener]}
+        body = {
+            "name": "pair",
+            "project_id": "tenant",
+            "vip_subnet_id": driver.demo_subnet_id(),
+            "listeners": [listener],
+        }
         made = api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         yield Deployment(driver, api, Database.connect(driver.embedded.database), made["id"])
 

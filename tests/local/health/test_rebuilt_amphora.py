@@ -32,8 +32,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     with driving(tmp_path_factory.mktemp("rebuilt") / "state") as its:
         its.tavia("up")
         api = ApiClient(its.embedded.api_url)
-        subnet = next(s for s in its.embedded.cloud.networks() if s.name == "demo-net").subnet_ids[0]
-        body = {"name": "one", "project_id": "tenant", "vip_subnet_id": subnet}
+        body = {"name": "one", "project_id": "tenant", "vip_subnet_id": its.demo_subnet_id()}
         api.call("POST", "/lbaas/loadbalancers", {"loadbalancer": body})
         yield its
 

@@ -44,7 +44,7 @@ class HealthMonitors(ChildWriter):
             if reading.has_monitor(conn, pool_id):
                 raise ApiError(409, f"Pool {pool_id} already has a health monitor")
             graph = Graph(owner, pool.project_id, self.backend.conf)
-            monitor = graph.add_healthmonitor(pool_id, body)
+            monitor = graph.add_healthmonitor(pool, body)
             quotas.check(conn, self.backend.conf, monitor.project_id, graph.rows)
             graph.insert(conn, generation)
             touch_pools(conn, [pool_id], generation)
