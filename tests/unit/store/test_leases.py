@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from fleet import counted_statements
 from sqlalchemy import Connection, select, update
 from world import take
 
@@ -103,16 +104,26 @@ def test_one_that_was_taken_since_it_was_seen_is_not_taken_though_it_is_free_aga
 
 def test_each_load_balancer_has_a_lease_of_its_own(database: Database, loadbalancer_id: str) -> None:
     other = new_loadbalancer(database)
-    lease = take(database, loadbalancer_id, "a")
+    lease, others = (take(database, each, "a", ttl=10_000.0) for each in (loadbalancer_id, other))
     assert lease
+    assert others == Lease(other, "a", 1)
+    before = row(database, other)
     for write in (leases.touch, leases.renew):
         database.write(partial(write, lease=lease, ttl=30.0))
-    assert database.write(lambda conn: leases.raise_epoch(conn, lease, 5)).epoch == 6
-    assert row(database, other) == ("", 0, 0.0, "")
-    assert take(database, other, "b") == Lease(other, "b", 1)
-    assert row(database, loadbalancer_id)[:2] == ("a", 6)
-    database.write(lambda conn: leases.release(conn, Lease(other, "b", 1)))
-    assert row(database, loadbalancer_id)[:2] == ("a", 6)
+    raised = database.write(lambda conn: leases.raise_epoch(conn, lease, 5))
+    database.write(lambda conn: leases.release(conn, raised))
+    assert row(database, other) == before
+    assert row(database, loadbalancer_id)[:3] == ("", 6, 0.0)
+    assert take(database, loadbalancer_id, "b") == Lease(loadbalancer_id, "b", 7)
+    assert row(database, other) == before
+
+
+def test_a_fenced_write_costs_one_statement(database: Database, loadbalancer_id: str) -> None:
+    lease = take(database, loadbalancer_id, "a")
+    assert lease
+    with counted_statements(database) as statements:
+        database.write(lambda conn: leases.touch(conn, lease, 30.0))
+    assert [statement.split()[0] for statement in statements if "BEGIN" not in statement] == ["UPDATE"]
 
 
 def test_a_renewal_lasts_from_now(database: Database, loadbalancer_id: str) -> None:
@@ -174,6 +185,7 @@ def test_a_fenced_write_leaves_its_mark_and_a_renewal_none(database: Database, l
 
 
 def test_a_fenced_write_whose_answer_was_lost_is_not_done_again(database: Database, loadbalancer_id: str) -> None:
+    new_loadbalancer(database)
     lease = take(database, loadbalancer_id, "a")
     assert lease
 
