@@ -1,7 +1,8 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from store_stand import Stand
 from world import fresh_database
 
 from tavia.store.database import Database
@@ -15,3 +16,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     database.dispose()
     if server:
         server.give_back(str(database.engine.url))
+
+
+@pytest.fixture
+def make_stand(database: Database) -> Callable[[], Stand]:
+    return lambda: Stand.made(database)
+
+
+@pytest.fixture
+def stand(database: Database) -> Stand:
+    return Stand.made(database)

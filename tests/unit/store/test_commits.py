@@ -2,110 +2,29 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from fleet import counted_statements
+from sqlalchemy import insert, select
+from store_stand import REFUSAL, Stand
 
-from tavia.model.resources import Configured, HealthMonitor, Listener, LoadBalancer, Member, Pool
-from tavia.model.seams import Fault, Seam
-from tavia.model.statuses import ProvisioningStatus
-from tavia.model.tree import Tree
-from tavia.store import commits, intents, schema, trees
-from tavia.store.database import Database
-from tavia.store.rows import utcnow
+from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, Member, Pool
+from tavia.model.statuses import OperatingStatus, ProvisioningStatus
+from tavia.store import commits, intents, schema
+from tavia.store.clock import now
+from tavia.store.rows import to_row, utcnow
 
 ACTIVE, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR
 PENDING_CREATE, PENDING_UPDATE = ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE
 PENDING_DELETE = ProvisioningStatus.PENDING_DELETE
 
-REFUSAL = Fault(code="refused", seam=Seam.AGENT, message="[ALERT] no", since="2026-01-02T03:04:05Z")
+MakeStand = Callable[[], Stand]
 
 of_each_table = pytest.mark.parametrize("resource", [Member, HealthMonitor, Listener, Pool], ids=lambda r: r.table)
-
-
-@dataclass
-class Stand:
-    """A load balancer with a pool of its own to hang rows on."""
-
-    database: Database
-    loadbalancer_id: str
-    pool_id: str
-
-    def row(self, resource: type[Configured]) -> Configured:
-        given: dict[type[Configured], dict[str, Any]] = {
-            Pool: {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"},
-            Listener: {"protocol": "HTTP", "protocol_port": 80},
-            Member: {"pool_id": self.pool_id, "address": "198.18.0.1", "protocol_port": 80},
-            HealthMonitor: {"pool_id": self.pool_id, "type": "TCP", "delay": 5, "timeout": 4, "max_retries": 2},
-        }
-        own: dict[str, Any] = {"project_id": "p", "created_at": utcnow(), "loadbalancer_id": self.loadbalancer_id}
-        return resource(id=str(uuid.uuid4()), **own, **given[resource])
-
-    def applied(self, resource: type[Configured], count: int = 2) -> list[str]:
-        """The ids of new rows that run already."""
-        rows = [self.row(resource) for _ in range(count)]
-        self.accept(lambda conn, g: intents.add_all(conn, rows, g))
-        self.commit(self.read())
-        return [row.id for row in rows]
-
-    def accept(self, work: Callable[[Connection, int], object]) -> int:
-        def transaction(conn: Connection) -> int:
-            generation = intents.begin_change(conn, self.loadbalancer_id)
-            work(conn, generation)
-            return generation
-
-        return self.database.write(transaction)
-
-    def change(self, resource: type[Configured], *ids: str) -> None:
-        self.accept(lambda conn, g: intents.change(conn, resource, ids, g))
-
-    def mark_deleted(self, resource: type[Configured], *ids: str) -> None:
-        self.accept(lambda conn, g: intents.mark_deleted(conn, resource, ids, g))
-
-    def read(self) -> Tree:
-        with self.database.read() as conn:
-            return trees.read_tree(conn, self.loadbalancer_id)
-
-    def commit(self, tree: Tree, *refused: str, forms: dict[str, dict[str, Any]] | None = None) -> None:
-        faults = dict.fromkeys(refused, REFUSAL)
-        self.database.write(lambda conn: commits.commit_children(conn, tree, faults, forms or {}))
-
-    def shown(self, resource: type[Configured]) -> dict[str, tuple[ProvisioningStatus, str | None]]:
-        """The status of each row, and the code of its fault."""
-        table = schema.TABLES[resource].c
-        with self.database.read() as conn:
-            rows = conn.execute(
-                select(table.id, table.provisioning_status, table.fault).where(
-                    table.loadbalancer_id == self.loadbalancer_id, table.id != self.pool_id
-                )
-            )
-            return {
-                row.id: (ProvisioningStatus(row.provisioning_status), row.fault and row.fault["code"]) for row in rows
-            }
-
-
-@pytest.fixture
-def make_stand(database: Database) -> Callable[[], Stand]:
-    def make() -> Stand:
-        loadbalancer = LoadBalancer(id=str(uuid.uuid4()), project_id="p", created_at=utcnow())
-        database.write(lambda conn: intents.create_loadbalancer(conn, loadbalancer))
-        stand = Stand(database, loadbalancer.id, str(uuid.uuid4()))
-        pool = stand.row(Pool)
-        pool.id = stand.pool_id
-        stand.accept(lambda conn, g: intents.add(conn, pool, g))
-        stand.commit(stand.read())
-        return stand
-
-    return make
-
-
-@pytest.fixture
-def stand(make_stand: Callable[[], Stand]) -> Stand:
-    return make_stand()
 
 
 @of_each_table
@@ -186,9 +105,7 @@ def test_a_row_that_was_refused_is_active_without_fault_once_it_is_applied(
 
 
 @of_each_table
-def test_rows_of_another_load_balancer_are_left_alone(
-    make_stand: Callable[[], Stand], resource: type[Configured]
-) -> None:
+def test_rows_of_another_load_balancer_are_left_alone(make_stand: MakeStand, resource: type[Configured]) -> None:
     ours, theirs = make_stand(), make_stand()
     changed, deleted, refused = theirs.applied(resource, 3)
     theirs.change(resource, changed)
@@ -203,3 +120,224 @@ def test_rows_of_another_load_balancer_are_left_alone(
     ours.mark_deleted(resource, of_ours[0])
     ours.commit(ours.read(), of_ours[1])
     assert theirs.shown(resource) == before
+
+
+def test_a_pools_and_a_listeners_form_that_runs_is_kept_for_each(stand: Stand) -> None:
+    for resource in (Pool, Listener):
+        changed, unchanged, late = stand.applied(resource, 3)
+        stand.commit(stand.read(), forms={row: {"form": row} for row in (changed, unchanged)})
+        stand.change(resource, changed, late)
+        tree = stand.read()
+        stand.change(resource, late)
+        stand.commit(tree, forms={changed: {"form": "new"}, late: {"form": "late"}})
+        rows: Any = {row.id: row for row in stand.read().of(resource)}
+        assert rows[changed].applied_form == {"form": "new"}
+        assert rows[unchanged].applied_form == {"form": unchanged}
+        assert rows[late].applied_form is None, "what runs of it is not what stands in its row"
+
+
+def test_a_form_is_kept_of_what_runs_already_too(stand: Stand) -> None:
+    (pool,) = stand.applied(Pool, 1)
+    stand.commit(stand.read(), forms={pool: {"form": "same"}})
+    forms = {row.id: row.applied_form for row in stand.read().of(Pool)}
+    assert forms == {pool: {"form": "same"}, stand.pool_id: None}
+
+
+def test_a_monitor_that_runs_is_online_or_offline_for_nothing_reports_on_it(stand: Stand) -> None:
+    up, down = (stand.row(HealthMonitor, admin_state_up=up) for up in (True, False))
+    reported = [stand.row(resource, operating_status=OperatingStatus.DEGRADED) for resource in (Pool, Listener, Member)]
+    stand.accept(lambda conn, g: intents.add_all(conn, [up, down, *reported], g))
+    stand.commit(stand.read())
+    tree = stand.read()
+    rows: Any = {row.id: row for resource in (HealthMonitor, Pool, Listener, Member) for row in tree.of(resource)}
+    assert rows[up.id].operating_status is OperatingStatus.ONLINE
+    assert rows[down.id].operating_status is OperatingStatus.OFFLINE
+    assert {rows[row.id].operating_status for row in reported} == {OperatingStatus.DEGRADED}
+
+
+def test_only_tables_in_which_something_changed_cost_a_statement(stand: Stand) -> None:
+    (member,) = stand.applied(Member, 1)
+    stand.applied(Listener, 1)
+    stand.change(Member, member)
+    tree = stand.read()
+    with counted_statements(stand.database) as statements:
+        stand.commit(tree)
+    assert [statement.split()[:2] for statement in statements if "BEGIN" not in statement] == [["UPDATE", "member"]]
+
+
+# the load balancer
+
+
+def due_in(stand: Stand) -> float:
+    lb = schema.load_balancer.c
+    with stand.database.read() as conn:
+        return float(conn.execute(select(lb.due_at - now()).where(lb.id == stand.loadbalancer_id)).scalar_one())
+
+
+def test_what_is_converged_is_active_and_not_due_any_more(make_stand: MakeStand) -> None:
+    ours, theirs = make_stand(), make_stand()
+    generation = ours.accept(lambda conn, g: None)
+    theirs.accept(lambda conn, g: None)
+    ours.set(fault={"code": "old"}, failing_since=1000.0, due_at=7.0)
+    others = theirs.loadbalancer
+    assert ours.converged(generation, seen_due_at=7.0) is False
+    done = ours.loadbalancer
+    assert done.provisioning_status is ACTIVE
+    assert (done.observed_generation, done.attempted_generation) == (generation, generation)
+    assert (done.fault, done.failing_since, done.due_at) == (None, None, None)
+    assert theirs.loadbalancer == others
+
+
+def test_a_change_accepted_while_its_load_balancer_was_converged_keeps_it_pending(stand: Stand) -> None:
+    generation = stand.accept(lambda conn, g: None)
+    stand.accept(lambda conn, g: None)
+    assert stand.converged(generation) is True
+    found = stand.loadbalancer
+    assert found.provisioning_status is PENDING_UPDATE
+    assert (found.observed_generation, found.attempted_generation) == (generation, generation)
+
+
+def test_one_whose_deletion_was_accepted_is_never_active_again(stand: Stand) -> None:
+    generation = stand.database.write(lambda conn: intents.begin_delete(conn, stand.loadbalancer_id))
+    assert stand.converged(generation) is True
+    assert stand.loadbalancer.provisioning_status is PENDING_DELETE
+
+
+def test_one_of_which_a_half_was_not_reached_is_active_says_so_and_is_looked_at_again(stand: Stand) -> None:
+    assert stand.converged(fault=REFUSAL, again_in=60.0) is False
+    found = stand.loadbalancer
+    assert (found.provisioning_status, found.fault) == (ACTIVE, asdict(REFUSAL))
+    assert 0.0 < due_in(stand) <= 60.0
+
+
+@pytest.mark.parametrize("again_in", [None, 60.0])
+def test_another_look_that_was_asked_for_since_the_tree_was_read_is_taken(stand: Stand, again_in: float | None) -> None:
+    for seen, asked_for in ((None, 7.0), (7.0, 8.0)):
+        stand.set(due_at=asked_for)
+        stand.converged(seen_due_at=seen, again_in=again_in)
+        assert stand.loadbalancer.due_at == asked_for
+
+
+def test_one_that_waits_stays_as_it_is_and_comes_back(make_stand: MakeStand) -> None:
+    ours, theirs = make_stand(), make_stand()
+    generation = ours.accept(lambda conn, g: None)
+    ours.set(fault={"code": "old"}, failing_since=1000.0)
+    before, others = ours.loadbalancer, theirs.loadbalancer
+    wait = partial(commits.commit_wait, loadbalancer_id=ours.loadbalancer_id, generation=generation, seconds=60.0)
+    ours.database.write(wait)
+    assert 0.0 < due_in(ours) <= 60.0
+    waiting = ours.loadbalancer
+    assert waiting == replace(before, attempted_generation=generation, due_at=waiting.due_at)
+    ours.database.write(partial(wait, fault=REFUSAL))
+    assert ours.loadbalancer.fault == asdict(REFUSAL)
+    assert theirs.loadbalancer == others
+
+
+def fail(stand: Stand, generation: int, shown: ProvisioningStatus | None) -> None:
+    stand.database.write(
+        lambda conn: commits.commit_failure(
+            conn, stand.loadbalancer_id, generation, REFUSAL, shown=shown, retry_in=60.0
+        )
+    )
+
+
+@pytest.mark.parametrize("shown", [ERROR, ACTIVE, None])
+def test_a_failed_attempt_shows_what_is_to_be_shown_and_is_repeated(
+    make_stand: MakeStand, shown: ProvisioningStatus | None
+) -> None:
+    ours, theirs = make_stand(), make_stand()
+    generation, others = ours.accept(lambda conn, g: None), theirs.loadbalancer
+    fail(ours, generation, shown)
+    found = ours.loadbalancer
+    assert found.provisioning_status is (shown or PENDING_UPDATE)
+    assert (found.attempted_generation, found.fault) == (generation, asdict(REFUSAL))
+    assert found.observed_generation == (generation if shown is ACTIVE else generation - 1)
+    assert 0.0 < due_in(ours) <= 60.0
+    assert theirs.loadbalancer == others
+
+
+@pytest.mark.parametrize("shown", [ERROR, ACTIVE, None])
+def test_a_failed_attempt_shows_nothing_where_a_newer_change_was_accepted(
+    stand: Stand, shown: ProvisioningStatus | None
+) -> None:
+    generation = stand.accept(lambda conn, g: None)
+    stand.accept(lambda conn, g: None)
+    fail(stand, generation, shown)
+    assert stand.loadbalancer.provisioning_status is PENDING_UPDATE
+
+
+@pytest.mark.parametrize("shown", [ERROR, ACTIVE, None])
+def test_one_that_is_gone_stays_gone_whatever_fails(stand: Stand, shown: ProvisioningStatus | None) -> None:
+    stand.set(provisioning_status=ProvisioningStatus.DELETED)
+    fail(stand, stand.loadbalancer.generation, shown)
+    assert stand.loadbalancer.provisioning_status is ProvisioningStatus.DELETED
+
+
+def test_failures_in_a_row_count_from_the_first(make_stand: MakeStand) -> None:
+    ours, theirs = make_stand(), make_stand()
+
+    def failing_for(stand: Stand) -> float:
+        with stand.database.read() as conn:
+            return commits.failing_for(conn, stand.loadbalancer_id)
+
+    assert failing_for(ours) == 0
+    fail(ours, ours.loadbalancer.generation, None)
+    assert 0 <= failing_for(ours) < 500.0
+    ours.set(failing_since=now() - 1000.0)
+    fail(ours, ours.loadbalancer.generation, None)
+    assert 999.9 <= failing_for(ours) < 1500.0
+    assert failing_for(theirs) == 0
+
+
+def rows_of(stand: Stand) -> list[Any]:
+    """All that a load balancer has in the database, itself first."""
+    tree = stand.read()
+    return [tree.loadbalancer, *(row for each in (Member, HealthMonitor, Listener, Pool) for row in tree.of(each))]
+
+
+def test_of_one_that_is_gone_its_own_row_is_left_until_it_is_purged(make_stand: MakeStand) -> None:
+    ours, theirs = make_stand(), make_stand()
+    for stand in (ours, theirs):
+        for resource in (Member, HealthMonitor, Listener):
+            stand.applied(resource, 1)
+        keys = {"listener_id": stand.loadbalancer_id, "amphora_id": "a", "loadbalancer_id": stand.loadbalancer_id}
+        stand.execute(insert(schema.listener_statistics).values(keys | dict.fromkeys(schema.COUNTERS, 1)))
+    generation = ours.database.write(lambda conn: intents.begin_delete(conn, ours.loadbalancer_id))
+    ours.set(fault={"code": "old"}, failing_since=1000.0, due_at=7.0, operating_status=OperatingStatus.ONLINE)
+    others = rows_of(theirs)
+    assert len(others) == 5
+    ours.database.write(lambda conn: commits.commit_deleted(conn, ours.loadbalancer_id, 7.0))
+    (row,) = rows_of(ours)
+    assert (row.provisioning_status, row.operating_status) == (ProvisioningStatus.DELETED, OperatingStatus.OFFLINE)
+    assert (row.observed_generation, row.attempted_generation) == (generation, generation)
+    assert (row.fault, row.failing_since, row.due_at) == (None, None, None)
+    assert row.updated_at, "from when on it is kept for some time"
+    assert rows_of(theirs) == others
+    with ours.database.read() as conn:
+        left = conn.execute(select(schema.listener_statistics.c.loadbalancer_id)).scalars().all()
+    assert left == [theirs.loadbalancer_id]
+
+
+def test_one_that_is_gone_is_looked_at_again_where_somebody_asked_for_it_meanwhile(stand: Stand) -> None:
+    stand.set(due_at=7.0)
+    stand.database.write(lambda conn: commits.commit_deleted(conn, stand.loadbalancer_id, None))
+    assert stand.loadbalancer.due_at == 7.0
+
+
+def test_amphorae_follow_the_port_of_their_vip(make_stand: MakeStand) -> None:
+    ours, theirs = make_stand(), make_stand()
+    for stand in (ours, theirs):
+        row = Amphora(id=stand.pool_id, loadbalancer_id=stand.loadbalancer_id, ha_port_id="old", created_at=utcnow())
+        stand.set(vip_port_id="old")
+        stand.execute(insert(schema.amphora).values(to_row(row)))
+
+    def ports(stand: Stand) -> tuple[str | None, str | None]:
+        tree = stand.read()
+        return tree.loadbalancer.vip_port_id, tree.amphorae[0].ha_port_id
+
+    ours.database.write(lambda conn: commits.change_vip(conn, ours.loadbalancer, {"vip_port_id": "new"}))
+    assert (ports(ours), ports(theirs)) == (("new", "new"), ("old", "old"))
+    ours.database.write(lambda conn: commits.change_vip(conn, ours.loadbalancer, {"security_hash": "hash"}))
+    assert ports(ours) == ("new", "new")
+    assert ours.loadbalancer.security_hash == "hash"
+    assert theirs.loadbalancer.security_hash is None
