@@ -31,7 +31,7 @@ def test_a_reserved_address_is_no_members_however_it_is_written(reserved: str, a
 
 def test_a_pool_takes_the_monitors_that_the_table_of_protocols_says(monkeypatch: pytest.MonkeyPatch) -> None:
     only_tcp = replace(POOL_PROTOCOLS["HTTPS"], monitors=frozenset({"TCP"}))
-    monkeypatch.setitem(POOL_PROTOCOLS, "HTTPS", only_tcp)  # type: ignore[arg-type]  # a dict, read only for others
+    monkeypatch.setitem(POOL_PROTOCOLS, "HTTPS", only_tcp)
     now = utcnow()
     its_pool = Pool(
         id="x", loadbalancer_id="l", project_id="p", created_at=now, protocol="HTTPS", lb_algorithm="ROUND_ROBIN"
