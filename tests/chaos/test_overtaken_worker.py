@@ -10,8 +10,9 @@ from typing import Any
 
 import killable_worker
 import pytest
-from instance import VIP_PORT, Balancer, Instance, eventually
+from instance import Balancer, Instance, eventually
 from killable_worker import UNKILLED
+from requester import VIP_PORT
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_a_replaced_amphora_that_comes_back_gets_no_traffic_and_is_removed(
         with instance.traffic(balancer) as seen:
             eventually(lambda: len(seen.answers) > 100, "requests are sent")
             assert listens(instance, old)
-        assert seen.failed == 0
+        assert seen.failures == []
         assert instance.rows("SELECT status FROM amphora WHERE id = :id", id=old["id"]) == [
             {"status": "PENDING_DELETE"}
         ]

@@ -40,5 +40,5 @@ def test_amphorae_ahead_of_a_restored_database_are_brought_to_what_it_says(
         balancer.change("PUT", balancer.member_path("red"), member={"weight": 3})
         balancer.await_active()
         balancer.await_served_by("red", "green")
-    assert seen.failed == 0
+    assert seen.failures == []
     assert "database-went-back" in {operation["what"] for operation in balancer.operations()}

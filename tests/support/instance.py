@@ -7,24 +7,26 @@ demo-net. What the amphorae are made of is asked of the local cloud and the data
 from __future__ import annotations
 
 import configparser
-import http.client
 import json
 import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
 from typing import Any, TypeVar
 
+import requester
 from instance_driver import Driver, driving
 from local_cloud import within
 from ports import free_port
+from requester import VIP_PORT, Seen, Unanswered, asking
 from sqlalchemy import text
 
 from tavia.cli import report
@@ -39,7 +41,6 @@ DEADLINE = 60.0
 """Seconds after which something awaited is a failure."""
 CONTROLLERS = ("tavia-api", "tavia-worker", "tavia-health-manager", "tavia-housekeeping")
 MEMBERS_ADDRESS, CLIENT_ADDRESS = "198.19.0.240", "198.19.0.241"
-VIP_PORT = 80
 T = TypeVar("T")
 
 
@@ -181,7 +182,10 @@ class Balancer:
 
     def ask(self, path: str = "/") -> str | None:
         """Who answers one request through the VIP, from the client's namespace; None when nobody does in time."""
-        return within(self.instance.client, lambda: _ask(self.vip, path))
+        try:
+            return within(self.instance.client, lambda: _answer(self.vip, path))
+        except Unanswered:
+            return None
 
     def await_served(self) -> None:
         """Until a request is answered; an outage that a test causes ends here."""
@@ -210,31 +214,10 @@ class Balancer:
         return self.instance.rows(sql, id=self.id)
 
 
-def _ask(address: str, path: str) -> str | None:
-    connection = http.client.HTTPConnection(address, VIP_PORT, timeout=2.0 if path == "/" else DEADLINE)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        body = response.read().decode()
-        return body[: len(body) // 2] if response.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
-@dataclass
-class Seen:
-    """What a client saw that asked all the time: who answered each request, None for nobody."""
-
-    answers: list[str | None] = field(default_factory=list)
-
-    @property
-    def failed(self) -> int:
-        return sum(answer is None for answer in self.answers)
-
-    def since(self, mark: int) -> Sequence[str | None]:
-        return self.answers[mark:]
+def _answer(address: str, path: str = "/") -> str:
+    """Who answers: a member says its name twice, in two halves."""
+    body = requester.get(address, path, timeout=2.0 if path == "/" else DEADLINE)
+    return body[: len(body) // 2]
 
 
 class Instance:
@@ -295,22 +278,9 @@ class Instance:
         port = self.members[name].port
         return {"name": name, "address": MEMBERS_ADDRESS, "protocol_port": port, "subnet_id": self.subnet_id}
 
-    @contextmanager
-    def traffic(self, balancer: Balancer, pause: float = 0.01) -> Iterator[Seen]:
+    def traffic(self, balancer: Balancer, pause: float = 0.01) -> AbstractContextManager[Seen]:
         """A client that asks all the time, each time with a new connection, while the block runs."""
-        seen, done = Seen(), threading.Event()
-
-        def ask_on() -> None:
-            while not done.wait(pause):
-                seen.answers.append(_ask(balancer.vip, "/"))
-
-        client = threading.Thread(target=lambda: within(self.client, ask_on))
-        client.start()
-        try:
-            yield seen
-        finally:
-            done.set()
-            client.join()
+        return asking(partial(_answer, balancer.vip), pause, partial(within, self.client))
 
     # -- processes ----------------------------------------------------------------------------------------------
 

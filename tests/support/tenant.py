@@ -7,22 +7,22 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import requester
 import yaml
-from instance import Seen, eventually
+from instance import eventually
 from openstack_cloud import AMPHORA_FLAVOR, PUBLIC_NETWORK, TENANT_NETWORK, TINY_IMAGE, OpenStackCloud
+from requester import Seen
 
 OPENSTACK = str(Path(sys.executable).parent / "openstack")
 COMMAND_SECONDS = 600.0
 SERVER_SECONDS = 240.0
-PUBLIC_PORT = 80
 SECOND_CIDR = "10.60.1.0/24"
 
 
@@ -157,32 +157,10 @@ class TenantServer:
 
 
 def ask(address: str) -> str | None:
-    """The body of an answer that is 200, with a connection of its own; None for anything else."""
-    connection = http.client.HTTPConnection(address, PUBLIC_PORT, timeout=5.0)
-    try:
-        connection.request("GET", "/", headers={"Connection": "close"})
-        response = connection.getresponse()
-        body = response.read().decode().strip()
-        return body if response.status == 200 else None
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+    """Who answers somebody outside; None for nobody."""
+    return requester.asked(address, timeout=5.0)
 
 
-@contextmanager
-def asking(address: str, pause: float = 0.05) -> Iterator[Seen]:
+def asking(address: str, pause: float = 0.05) -> AbstractContextManager[Seen]:
     """A client outside that asks all the time while the block runs."""
-    seen, done = Seen(), threading.Event()
-
-    def ask_on() -> None:
-        while not done.wait(pause):
-            seen.answers.append(ask(address))
-
-    client = threading.Thread(target=ask_on)
-    client.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        client.join()
+    return requester.asking(partial(requester.get, address, timeout=5.0), pause)

@@ -162,6 +162,8 @@ class Haproxy:
             LOG.warning("reloading, because HAProxy refuses a runtime command: %s", refusal)
             await self._try(text)
             decision = Decision("reload")
+        if decision.action == "reload" and not await self._comes_up():
+            decision = Decision("start")
         if decision.action == "reload":
             await self._reload(loaded, text)
         elif decision.action == "start":
@@ -182,10 +184,16 @@ class Haproxy:
                 await asyncio.sleep(POLL_SECONDS)
         self._is_up()
 
-    async def _reload(self, loaded: str, text: str) -> None:
+    async def _comes_up(self) -> bool:
+        """It may just be starting, and die of what it reads: then it would wait for its next try."""
         async with _deadline():
-            while not await self._answers():  # it may just be starting
+            while not await self._answers():
+                if not self.daemon.running:
+                    return False
                 await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    async def _reload(self, loaded: str, text: str) -> None:
         self._stop_drains()
         kept = states_to_keep(await self._socket.ask("show servers state"), loaded, text)
         disk.write(self._states, kept.encode(), reader=self.account)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from agent_lab import VIP, AgentHost, Lab, bundle, pair_bundles, until
@@ -50,8 +51,27 @@ def test_haproxy_that_keeps_dying_is_reported_and_cured_by_the_next_bundle(lab: 
     (serving.base / "haproxy.cfg").write_text("nonsense\n")
     os.kill(serving.pids("haproxy")[0], signal.SIGKILL)
     assert not lab.heartbeat(lambda heartbeat: heartbeat.haproxy_restarts > 1).haproxy_up
-    assert serving.put(bundle(serving, *WEB, listener("more", protocol_port=8000))) == "start"
+    # "reload" where it was just trying again, and read the new file.
+    assert serving.put(bundle(serving, *WEB, listener("more", protocol_port=8000))) in ("start", "reload")
     assert lab.get() == b"10.20.0.101"
+
+
+def test_haproxy_that_dies_while_it_starts_is_cured_by_a_bundle_that_came_meanwhile(
+    lab: Lab, serving: AgentHost
+) -> None:
+    """The shell that becomes HAProxy first writes the pid file: a pipe that nobody reads holds it up there."""
+    pid_file = serving.run_file("agent/haproxy.pid")
+    pid_file.unlink()
+    os.mkfifo(pid_file)
+    os.kill(serving.pids("haproxy")[0], signal.SIGKILL)
+    starting = until(lambda: serving.pids("sh"))
+    with ThreadPoolExecutor(1) as thread:
+        put = thread.submit(serving.put, bundle(serving, *WEB, listener("more", protocol_port=8000)))
+        until(lambda: ":8000" in (serving.base / "haproxy.cfg").read_text())
+        pid_file.unlink()
+        os.kill(starting[0], signal.SIGKILL)
+        assert put.result() == "start"
+    assert lab.get(port=8000) == b"10.20.0.101"
 
 
 def test_vrrp_learns_of_haproxy_s_death_at_once_and_the_vip_moves(lab: Lab, hosts: tuple[AgentHost, AgentHost]) -> None:

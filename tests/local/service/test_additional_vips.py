@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
-from instance import VIP_PORT, Instance, eventually
+from instance import Instance, eventually
 from local_cloud import within
+from requester import VIP_PORT, asked
 
 from tavia.cli.api_client import Json
 
@@ -33,22 +33,11 @@ class Several:
 
     def answers(self) -> set[str]:
         """The subnets at whose VIP somebody answers."""
-        return {name for name, vip in self.vips.items() if within(self.client, partial(answers_at, vip))}
+        return {name for name, vip in self.vips.items() if within(self.client, partial(asked, vip))}
 
     def amphorae(self) -> set[str]:
         found = self.instance.api.call("GET", f"/octavia/amphorae?loadbalancer_id={self.id}&status=ALLOCATED")
         return {amphora["id"] for amphora in found["amphorae"]}
-
-
-def answers_at(address: str) -> bool:
-    connection = http.client.HTTPConnection(address, VIP_PORT, timeout=2.0)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 @pytest.fixture

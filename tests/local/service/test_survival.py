@@ -9,6 +9,7 @@ from instance import CONTROLLERS, Balancer, Instance, eventually
 @pytest.fixture
 def balancer(instance: Instance) -> Balancer:
     made = instance.balancer("survivor")
+    made.await_active()
     made.await_statuses(lb="ONLINE", red="ONLINE", green="ONLINE")
     return made
 
@@ -19,9 +20,9 @@ def test_without_any_controller_traffic_flows_vrrp_fails_over_and_a_rebooted_amp
     master, backup = balancer.halves()
     with instance.traffic(balancer) as seen:
         instance.kill(instance.supervisor(), *map(instance.service, CONTROLLERS))
-        seen.answers.clear()
+        seen.clear()
         eventually(lambda: len(seen.answers) > 50, "requests are sent")
-        assert seen.failed == 0
+        assert seen.failures == []
 
         instance.kill(instance.pid_one(master))
         balancer.await_served_by("red", "green")
@@ -34,12 +35,12 @@ def test_without_any_controller_traffic_flows_vrrp_fails_over_and_a_rebooted_amp
     processes = {a["id"]: instance.pid_one(a) for a in (master, backup)}
     with instance.traffic(balancer) as seen:
         eventually(lambda: "red" in seen.answers[-5:], "traffic flows")
-        seen.answers.clear()
+        seen.clear()
         instance.driver.tavia("up")
         balancer.await_statuses(lb="ONLINE", red="ONLINE", green="ONLINE")
         balancer.change("PUT", balancer.member_path("red"), member={"weight": 2})
         balancer.await_active()
-    assert seen.failed == 0
+    assert seen.failures == []
     assert {a["id"]: instance.pid_one(a) for a in balancer.amphorae()} == processes
 
 
@@ -49,4 +50,4 @@ def test_all_services_may_be_killed_at_once_under_load(instance: Instance, balan
         eventually(lambda: balancer.show()["id"], "the API answers again")
         balancer.change("PUT", balancer.member_path("green"), member={"weight": 3})
         balancer.await_active()
-    assert seen.failed == 0
+    assert seen.failures == []
