@@ -226,12 +226,12 @@ def lost(database: Database) -> int:
 
 
 @dataclass(frozen=True)
-class Applied:
-    """A change that was accepted: when, when the operation ended that applied it, how many were lost in between."""
+class Served:
+    """A change that was accepted: when, when the operation began that applied it, how many came to nothing before."""
 
     accepted: float
-    applied: float
-    lost: int
+    begun: float
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Journal:
     hosts: set[str]
     lost: int
     overlaps: list[str]
-    changes: list[Applied]
+    changes: list[Served]
     begun: list[float]
 
 
@@ -271,7 +271,7 @@ def journal(database: Database) -> Journal:
     )
 
 
-def _changes(changes: Sequence[Any], operations: Sequence[Any]) -> list[Applied]:
+def _changes(changes: Sequence[Any], operations: Sequence[Any]) -> list[Served]:
     """What became of each change; ``operations`` oldest first."""
     of: dict[str, list[Any]] = defaultdict(list)
     for row in operations:
@@ -279,29 +279,29 @@ def _changes(changes: Sequence[Any], operations: Sequence[Any]) -> list[Applied]
     found = []
     for change in changes:
         mine = of[change.loadbalancer_id]
-        applied = _applied(change, [row for row in mine if row.state == "done"])
-        lost = sum(row.state == "lost" and change.accepted < row.ended <= applied for row in mine)
-        found.append(Applied(change.accepted, applied, lost))
+        begun = _begun(change, [row for row in mine if row.state == "done"])
+        failed = sum(row.state != "done" and change.accepted < (row.ended or 0.0) <= begun for row in mine)
+        found.append(Served(change.accepted, begun, failed))
     return found
 
 
 def passed_over(journal: Journal, after: float) -> int:
     """How many operations were begun on other load balancers while one change waited; the most of all changes.
 
-    Counted from ``after`` seconds after its acceptance on, and as long again for each worker that was lost with its
-    load balancer: for that time a dead or frozen worker may have its lease.
+    Counted from ``after`` seconds after its acceptance on, and as long again for each operation on its load balancer
+    that came to nothing: for that time a dead or frozen worker may have its lease.
     """
     return max(
-        bisect(journal.begun, change.applied)
-        - bisect(journal.begun, min(change.applied, change.accepted + after * (1 + change.lost)))
+        bisect(journal.begun, change.begun)
+        - bisect(journal.begun, min(change.begun, change.accepted + after * (1 + change.failed)))
         for change in journal.changes
     )
 
 
-def _applied(change: Any, done: Sequence[Any]) -> float:
-    """When a change was applied, by the operations of its load balancer that ended well, oldest first.
+def _begun(change: Any, done: Sequence[Any]) -> float:
+    """When a change's waiting was over, by the operations of its load balancer that ended well, oldest first.
 
     An operation may take up later generations than the one it began with: where none began with the change's or a
     later one, the last operation did.
     """
-    return float(next((row.ended for row in done if row.generation >= change.generation), done[-1].ended))
+    return float(next((row.started for row in done if row.generation >= change.generation), done[-1].started))

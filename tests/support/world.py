@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,6 +125,8 @@ class FakeAgent:
 
     def _put(self, bundle: Bundle) -> None:
         self._reach()
+        if self.amphora.id in self.world.always_later:
+            raise FenceRefused(replace(bundle.fence, epoch=bundle.fence.epoch + 1, owner="nobody"))
         held = self.world.bundles.get(self.amphora.id)
         if held and held.fence.refuses(bundle.fence):
             raise FenceRefused(held.fence)
@@ -150,6 +152,7 @@ class World:
         self.pushes: list[tuple[str, int]] = []
         self.agent_configs: list[tuple[str, str]] = []
         self.cut_off: set[str] = set()
+        self.always_later: set[str] = set()
         self.forbidden = ""
         self.has_older_agents = False
         self.names_lines = True
@@ -163,7 +166,7 @@ class World:
     def remember(self) -> Callable[[], None]:
         """What brings all back to how it is now: rows, cloud, agents, the switch. A worker must not be at work."""
         parts = (self.switch, self.compute, self.networking, self)
-        kept = ("bundles", "pushes", "agent_configs", "announced", "cut_off")
+        kept = ("bundles", "pushes", "agent_configs", "announced", "cut_off", "always_later")
 
         def state() -> list[dict[str, Any]]:
             return [{k: v for k, v in vars(part).items() if part is not self or k in kept} for part in parts]

@@ -38,6 +38,11 @@ KINDS: Mapping[str, re.Pattern[str]] = {
 """The kinds of files that a bundle may hold, and what their names are, wholly. A kind more is a line more."""
 
 
+MOST = 2**63 - 1
+"""The largest number that the database has room for."""
+LONGEST_OWNER = 64
+
+
 class BundleError(ValueError):
     """A bundle that cannot be taken: the message names the key, the value and what is allowed."""
 
@@ -52,8 +57,15 @@ class Fence:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Fence:
-        """From JSON; what a newer version has beside these three is left alone. Raises KeyError, TypeError."""
-        return cls(data["epoch"], data["serial"], data["owner"])
+        """From JSON; what a newer version has beside these three is left alone.
+
+        Raises KeyError, TypeError, and ValueError for what no controller wrote.
+        """
+        epoch, serial, owner = data["epoch"], data["serial"], data["owner"]
+        numbers_fit = all(type(number) is int and 0 <= number <= MOST for number in (epoch, serial))
+        if not numbers_fit or not isinstance(owner, str) or len(owner) > LONGEST_OWNER:
+            raise ValueError(f"fence: numbers of 0 to {MOST} and an owner of {LONGEST_OWNER} characters at most")
+        return cls(epoch, serial, owner)
 
     def refuses(self, offered: Fence) -> bool:
         """Whether an agent that holds this fence refuses a bundle under ``offered``.

@@ -111,7 +111,7 @@ def refused(status: int, body: dict[str, Any]) -> SeamError:
             return FenceRefused(Fence.of(body["held"]))
         if status == UNPROCESSABLE:
             return BundleRefused(body["file"], message, body["line"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return AgentFailed("agent-answer-malformed", f"HTTP status {status} without its details")
     return AgentFailed(str(body.get("code", "agent-failed")), message)
 
@@ -130,5 +130,5 @@ def agent_status(body: dict[str, Any]) -> AgentStatus:
         # A newer agent says more than we know.
         known = {each.name: body[each.name] for each in fields(AgentStatus) if each.name in body}
         return AgentStatus(**known | {"fence": fence and Fence.of(fence)})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise AgentFailed("agent-answer-malformed", f"not an agent's status: {error}") from error

@@ -74,6 +74,8 @@ QUEUED_AGAIN = 5.0
 UNREACHED_AGAIN = 5.0
 """Seconds until an amphora that boots, waits for others to boot or was not reached may be looked at again. A worker
 looks each poll_interval, by default 1 s: were a boot's time as long, it would be just missed, and two seconds pass."""
+FURTHEST_AHEAD = 2**32
+"""Leases by which a restored database may be behind an agent: ten in each second of thirteen years."""
 
 
 class Stopping(Exception):
@@ -111,6 +113,7 @@ class Convergence:
             controller.database, controller.keeper, lease, self.what, controller.host, after_a_loss=after_a_loss
         )
         self._serial = 0
+        self._gone_past: set[str] = set()
         self._recorded_generation = 0
         self._tree = seen.tree
         peers_only = controller.steps.options.peers_only
@@ -286,7 +289,7 @@ class Convergence:
     ) -> None:
         """What failed steps mean; raises a failure with which this convergence cannot go on."""
         refusals = []
-        for step, outcome in zip(steps, outcomes, strict=True):
+        for step, outcome in zip(steps, self._credible(steps, outcomes), strict=True):
             if isinstance(outcome, FenceRefused | BundleRefused):
                 refusals.append((step, outcome))
             elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
@@ -302,13 +305,26 @@ class Convergence:
                 raise outcome
         for step, refusal in refusals[:1]:
             if isinstance(refusal, FenceRefused):
-                self._go_past(refusal)
+                self._go_past(step.subject, refusal)
             else:
                 self.refusals.add(self._tree.intended(), refusal, bundles[step.subject].files.get(refusal.file, ""))
 
-    def _go_past(self, refused: FenceRefused) -> None:
+    def _credible(self, steps: Sequence[Step], outcomes: Sequence[Record | SeamError]) -> Iterator[Record | SeamError]:
+        """An epoch that no controller gave is its amphora's own fault: going past that would end the numbers."""
+        for step, outcome in zip(steps, outcomes, strict=True):
+            if isinstance(outcome, FenceRefused) and not self._is_credible(step.subject, outcome):
+                yield _incredible(step.subject, outcome)
+            else:
+                yield outcome
+
+    def _is_credible(self, amphora_id: str, refused: FenceRefused) -> bool:
+        ahead = refused.held.epoch - self.lease.epoch
+        return ahead <= FURTHEST_AHEAD and amphora_id not in self._gone_past
+
+    def _go_past(self, amphora_id: str, refused: FenceRefused) -> None:
         """An agent holds a later bundle: either we were overtaken, or the database is older than the agent."""
         self._writes.go_past(refused)
+        self._gone_past.add(amphora_id)
         self._serial = 0
 
     # committing
@@ -439,6 +455,14 @@ def _left_by(tree: Tree, step: Step, outcome: Record | SeamError) -> Record:
     if isinstance(outcome, SeamError) and step.kind is Kind.BOOT_SERVER:
         return Changed(amphora_of(tree, step), {"boot_started_at": None})
     return None if isinstance(outcome, SeamError) else outcome
+
+
+def _incredible(amphora_id: str, refused: FenceRefused) -> AgentFailed:
+    message = (
+        f"amphora {amphora_id} takes no bundle, because it held one of a later controller, it says: "
+        f"{refused.message}. No controller gave it that: a failover of the amphora replaces it"
+    )
+    return AgentFailed("fence-incredible", message)
 
 
 def _unforeseen(lease: Lease, error: Exception) -> SeamError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -47,8 +49,22 @@ def test_a_refusal_goes_over_the_wire_and_comes_back_the_same(error: SeamError, 
     assert (type(back), vars(back)) == (type(error), vars(error))
 
 
-@pytest.mark.parametrize("body", [{}, {"held": {"epoch": 1}}, {"held": None}])
-def test_a_conflict_without_its_fence_is_a_malformed_answer(body: dict[str, object]) -> None:
+UNBELIEVABLE: list[dict[str, Any]] = [
+    {"epoch": "6"},
+    {"epoch": True},
+    {"epoch": 2**63},
+    {"serial": -1},
+    {"serial": 1.5},
+    {"owner": None},
+    {"owner": "x" * 65},
+]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"held": {"epoch": 1}}, {"held": None}, *({"held": asdict(HELD) | wrong} for wrong in UNBELIEVABLE)],
+)
+def test_a_conflict_without_a_fence_that_can_be_is_a_malformed_answer(body: dict[str, object]) -> None:
     assert refused(409, body).code == "agent-answer-malformed"
 
 
