@@ -345,7 +345,7 @@ class World:
 
     def due(self) -> list[Lease]:
         with self.database.read() as conn:
-            return due.due(conn, ["amphora"], 10)
+            return [each.lease for each in due.due(conn, ["amphora"], 10)]
 
     def refuse_boots(self, refused: Callable[[int], bool], error: Exception) -> None:
         """Let compute refuse servers, by how many were asked for before."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, literal, null, or_, select, update
 
 from tavia.model.forms import Form
 from tavia.model.resources import CHILDREN, Configured, LoadBalancer
@@ -22,6 +22,7 @@ from tavia.store.clock import now
 from tavia.store.rows import utcnow
 
 _lb = schema.load_balancer.c
+_FAILING_SINCE = func.coalesce(_lb.failing_since, now())
 
 
 def commit_children(
@@ -79,15 +80,15 @@ def commit_converged(
 ) -> bool:
     """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile; returns whether.
 
-    Where half of it could not be reached, ``fault`` says so, and it is looked at again in ``again_in`` seconds.
-    ``seen_due_at`` is the ``due_at`` that was read with the amphorae: one set since then is kept.
+    Where half of it could not be reached, ``fault`` says so, and that goes on to fail. It is looked at again in
+    ``again_in`` seconds. ``seen_due_at`` is the ``due_at`` that was read with the amphorae: one set since then is kept.
     """
     values = {
         "observed_generation": generation,
         "attempted_generation": generation,
         "fault": asdict(fault) if fault else None,
         "due_at": _unless_set_since(seen_due_at, now() + again_in if again_in is not None else null()),
-        "failing_since": None,
+        "failing_since": _FAILING_SINCE if fault else None,
     }
     mine = update(schema.load_balancer).where(_lb.id == loadbalancer_id)
     active = conn.execute(
@@ -144,7 +145,7 @@ def commit_failure(
         .values(
             attempted_generation=generation,
             due_at=now() + retry_in,
-            failing_since=case((_lb.failing_since.is_(None), now()), else_=_lb.failing_since),
+            failing_since=_FAILING_SINCE,
             fault=asdict(fault),
             observed_generation=generation if is_served else _lb.observed_generation,
             provisioning_status=case((last, shown), else_=_lb.provisioning_status)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, func, or_, select, true
 
-from tavia.model.statuses import ProvisioningStatus
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import schema
 from tavia.store.clock import now
 from tavia.store.leases import Lease
@@ -30,18 +31,41 @@ _weight = case((_waited < LONGEST_COUNTED, _waited), else_=LONGEST_COUNTED)
 counts no more than a minute of another's."""
 
 
-def due(conn: Connection, providers: Collection[str], limit: int) -> list[Lease]:
-    """The free leases of some load balancers of these providers that want convergence, in random order.
+_amphora = schema.amphora.c
+_has_a_faulty_amphora = (
+    select(_amphora.id)
+    .where(_amphora.loadbalancer_id == _lb.id, _amphora.status == AmphoraStatus.ALLOCATED, _amphora.fault.is_not(None))
+    .exists()
+)
+_is_troubled = or_(_lb.fault.is_not(None), _has_a_faulty_amphora)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One that wants convergence: its free lease, and whether it or an amphora that serves it is known to have failed.
+
+    Somebody who failed last time may cost a whole timeout this time.
+    """
+
+    lease: Lease
+    is_troubled: bool
+
+
+def due(conn: Connection, providers: Collection[str], limit: int) -> list[Due]:
+    """Some load balancers of these providers that want convergence, in random order, the troubled in turn with others.
 
     By chance, so that workers who look at the same moment seldom want the same; but the longer one has waited, the
-    sooner it comes, so that none is passed over again and again. One that somebody owns was not given back: it ran out.
+    sooner it comes, so that none is passed over again and again. In turn, so that no number of the ones keeps the
+    others out of the list. A lease that somebody owns was not given back: it ran out.
     """
     lease = schema.lease.c
+    is_troubled = case((_is_troubled, 1), else_=0)
+    turn = func.row_number().over(partition_by=is_troubled, order_by=(_weight * func.abs(func.random())).desc())
     rows = conn.execute(
-        select(_lb.id, lease.owner, lease.epoch)
+        select(_lb.id, lease.owner, lease.epoch, is_troubled.label("is_troubled"))
         .join(schema.lease, lease.loadbalancer_id == _lb.id)
         .where(_lb.provider.in_(providers), IS_DUE)
-        .order_by((_weight * func.abs(func.random())).desc())
+        .order_by(turn)
         .limit(limit)
     )
-    return [Lease(*row) for row in rows]
+    return [Due(Lease(row.id, row.owner, row.epoch), bool(row.is_troubled)) for row in rows]

@@ -61,7 +61,7 @@ from tavia.worker.ports import amphora_of, plug_again
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
 from tavia.worker.rendering import Rendering, VipNetworks
-from tavia.worker.retries import retry
+from tavia.worker.retries import retry, unreached_again
 from tavia.worker.steps import Steps
 
 LOG = logging.getLogger(__name__)
@@ -70,9 +70,8 @@ T = TypeVar("T")
 FRESH = 2.0
 """Seconds for which a tree that was read is planned from; what others write meanwhile is for the next round."""
 BOOT_POLL = 0.5
-QUEUED_AGAIN = 5.0
-UNREACHED_AGAIN = 5.0
-"""Seconds until an amphora that boots, waits for others to boot or was not reached may be looked at again. A worker
+LOOK_AGAIN = 5.0
+"""Seconds until an amphora that boots, or one that waits for others to boot or leave, may be looked at again. A worker
 looks each poll_interval, by default 1 s: were a boot's time as long, it would be just missed, and two seconds pass."""
 FURTHEST_AHEAD = 2**32
 """Leases by which a restored database may be behind an agent: ten in each second of thirteen years."""
@@ -345,20 +344,22 @@ class Convergence:
         if self.facts.committed_generation < generation:
             raise self.facts.unreachable[missed[0]]
         fault = fault_of(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
-        again_in = UNREACHED_AGAIN if missed or self.facts.leaving else None
-        more = self._end(
-            "done",
-            lambda conn: commits.commit_converged(
-                conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at
-            ),
-        )
+
+        def record(conn: Connection) -> bool:
+            again_in = LOOK_AGAIN if self.facts.leaving else None
+            if fault:
+                failing_for = commits.failing_for(conn, loadbalancer.id)
+                again_in = unreached_again(failing_for, self.controller.retry_interval_max)
+            return commits.commit_converged(conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at)
+
+        more = self._end("done", record)
         if not more:
             self._count_change()
         self._announce_applied()
         return more
 
     def _commit_wait(self, waiting: SeamError) -> None:
-        again_in = BOOT_POLL if self.facts.not_yet or self.facts.leaving else QUEUED_AGAIN
+        again_in = BOOT_POLL if self.facts.not_yet or self.facts.leaving else LOOK_AGAIN
         loadbalancer, generation = self._tree.loadbalancer, self._tree.generation
         is_told = loadbalancer.deleted_generation is not None  # its tenant waits until it is gone
         fault = fault_of(waiting, loadbalancer.fault) if is_told else None
@@ -405,7 +406,7 @@ class Convergence:
                 tree.generation,
                 fault_of(failure, tree.loadbalancer.fault),
                 shown=shown if decision.show or is_shown_early else None,
-                retry_in=min(decision.after, UNREACHED_AGAIN) if self.facts.not_yet else decision.after,
+                retry_in=min(decision.after, LOOK_AGAIN) if self.facts.not_yet else decision.after,
             )
             return is_served and (decision.show or is_shown_early)
 

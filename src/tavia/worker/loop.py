@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tavia.bus import Wakeups
 from tavia.metrics import worker as metrics
-from tavia.store.due import due
-from tavia.store.leases import Lease
+from tavia.store.due import Due, due
 from tavia.worker.convergence import Controller
 from tavia.worker.rounds import converge
 
@@ -19,7 +18,10 @@ LOG = logging.getLogger(__name__)
 
 
 class Loop:
-    """Runs until ``controller.stopping`` is set; ``providers`` are the names of the load balancers that are ours."""
+    """Runs until ``controller.stopping`` is set; ``providers`` are the names of the load balancers that are ours.
+
+    Those that are known to be in trouble get half the threads at most: each may take a whole timeout.
+    """
 
     def __init__(
         self,
@@ -36,6 +38,8 @@ class Loop:
         self._poll_interval = poll_interval
         self._threads = ThreadPoolExecutor(max_workers, thread_name_prefix="convergence")
         self._free = threading.Semaphore(max_workers)
+        self._free_for_trouble = threading.Semaphore(max(1, max_workers // 2))
+        self._trouble_waits = False
         self._under_way: set[str] = set()
         metrics.THREADS.set(max_workers)
         metrics.BUSY.set_function(lambda: len(self._under_way))
@@ -65,15 +69,24 @@ class Loop:
         self._wakeups.close()
 
     def take_due(self) -> bool:
-        """Begin to converge what is due, in random order. Whether there were too few threads for all."""
+        """Begin to converge what is due, in random order. Whether there were too few threads for all.
+
+        Trouble that waits for the end of other trouble does not count.
+        """
         with self._controller.database.query() as conn:
             found = due(conn, self._providers, limit=1000)
+        self._trouble_waits = False
         for free in found:
-            if free.loadbalancer_id in self._under_way:
+            if free.lease.loadbalancer_id in self._under_way:
+                continue
+            if free.is_troubled and not self._free_for_trouble.acquire(blocking=False):
+                self._trouble_waits = True
                 continue
             if not self._free.acquire(blocking=False):
+                if free.is_troubled:
+                    self._free_for_trouble.release()
                 return True
-            self._under_way.add(free.loadbalancer_id)
+            self._under_way.add(free.lease.loadbalancer_id)
             self._threads.submit(self._converge, free)
         return False
 
@@ -81,12 +94,17 @@ class Loop:
         if self._free.acquire(timeout=self._poll_interval):
             self._free.release()
 
-    def _converge(self, free: Lease) -> None:
+    def _converge(self, free: Due) -> None:
+        loadbalancer_id = free.lease.loadbalancer_id
         try:
-            converge(self._controller, free, uuid.uuid4().hex)
+            converge(self._controller, free.lease, uuid.uuid4().hex)
         except Exception:
-            LOG.exception("load balancer %s: cannot take its lease and read it", free.loadbalancer_id)
+            LOG.exception("load balancer %s: cannot take its lease and read it", loadbalancer_id)
             self._controller.stopping.wait(self._poll_interval)
         finally:
-            self._under_way.discard(free.loadbalancer_id)
+            self._under_way.discard(loadbalancer_id)
             self._free.release()
+            if free.is_troubled:
+                self._free_for_trouble.release()
+                if self._trouble_waits:
+                    self._wakeups.interrupt()

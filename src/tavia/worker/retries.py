@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIRST_RETRY = 1.0
+UNREACHED_AGAIN = 5.0
+"""Least seconds until an amphora that was not reached may be tried again: each try takes a whole timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +25,8 @@ def retry(is_final: bool, failing_for: float, pending_seconds: float, interval_m
     """
     shown = is_final or failing_for >= pending_seconds
     return Retry(show=shown, after=min(interval_max, max(FIRST_RETRY, failing_for)))
+
+
+def unreached_again(failing_for: float, interval_max: float) -> float:
+    """Seconds until half a load balancer is tried again that could not be reached for ``failing_for`` seconds."""
+    return min(interval_max, max(UNREACHED_AGAIN, failing_for))

@@ -29,7 +29,7 @@ def test_what_is_due_is_found_by_index(mariadb: MariaDb) -> None:
     asked: list[tuple[str, Any]] = []
     event.listen(database.snapshots, "before_cursor_execute", lambda _c, _cursor, *said: asked.append(said[:2]))
     with database.read() as conn:
-        assert [lease.loadbalancer_id for lease in due.due(conn, ["amphora"], 10)] == ["lb-0"]
+        assert [each.lease.loadbalancer_id for each in due.due(conn, ["amphora"], 10)] == ["lb-0"]
     statement, values = asked[-1]
     mariadb.sql("ANALYZE TABLE load_balancer, lease", database=name_of(url))
     with mariadb.connect(name_of(url)) as cursor:

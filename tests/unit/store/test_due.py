@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from store_stand import Stand
 from world import take
 
-from tavia.model.statuses import ProvisioningStatus
+from tavia.model.resources import Amphora
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import due, schema
 from tavia.store.clock import now
 from tavia.store.leases import Lease
+from tavia.store.rows import to_row, utcnow
 
 MakeStand = Callable[[], Stand]
 
 
 def found(stand: Stand, *providers: str, limit: int = 10) -> list[Lease]:
+    return [each.lease for each in all_found(stand, *providers, limit=limit)]
+
+
+def all_found(stand: Stand, *providers: str, limit: int = 10) -> list[due.Due]:
     with stand.database.read() as conn:
         return due.due(conn, providers or ["amphora"], limit)
 
@@ -114,3 +121,33 @@ def test_more_than_a_minute_of_waiting_counts_no_more_than_a_minute(make_stand: 
     changed_without_end.set(attempted_generation=0, pending_since=now() - 100_000.0)
     other.set(due_at=now() - 59.0)
     assert first_of(changed_without_end, other)[other.loadbalancer_id] > 5
+
+
+@pytest.mark.parametrize("whose", ["its own", "an amphora's"])
+def test_one_that_is_known_to_be_in_trouble_is_marked(stand: Stand, whose: str) -> None:
+    fault = {"code": "agent-timeout", "seam": "mgmt-net", "message": "nobody", "since": "2026-01-02T03:04:05Z"}
+    stand.set(due_at=1.0)
+    assert [each.is_troubled for each in all_found(stand)] == [False]
+    if whose == "its own":
+        stand.set(fault=fault)
+    else:
+        amphora = Amphora(
+            id=str(uuid.uuid4()),
+            loadbalancer_id=stand.loadbalancer_id,
+            created_at=utcnow(),
+            status=AmphoraStatus.DELETED,
+            fault=fault,
+        )
+        stand.execute(insert(schema.amphora).values(to_row(amphora)))
+        assert [each.is_troubled for each in all_found(stand)] == [False]
+        stand.execute(update(schema.amphora).values(status=AmphoraStatus.ALLOCATED))
+    assert [each.is_troubled for each in all_found(stand)] == [True]
+
+
+def test_no_number_of_those_in_trouble_keeps_the_others_out_of_the_list(make_stand: MakeStand) -> None:
+    for number in range(8):
+        is_well = number == 7
+        make_stand().set(
+            due_at=now() - (1.0 if is_well else 50.0), fault=None if is_well else {"code": "agent-timeout"}
+        )
+    assert [each.is_troubled for each in all_found(make_stand(), limit=4)].count(False) == 1

@@ -46,7 +46,7 @@ def released(database: Database, lb_id: str) -> Holder | None:
 
 def due(database: Database) -> list[str]:
     with database.read() as conn:
-        return [each.loadbalancer_id for each in due_leases(conn, OURS, 10)]
+        return [each.lease.loadbalancer_id for each in due_leases(conn, OURS, 10)]
 
 
 def work(database: Database, lb_id: str) -> Lease:

@@ -70,7 +70,7 @@ def test_convergence_goes_on_where_the_first_release_stopped(first_release: str)
     database = open_database(first_release)
     with database.read() as conn:
         (free,) = due.due(conn, ["amphora"], 10)
-    lease = database.write(lambda conn: leases.take(conn, free, "worker", 30.0))
+    lease = database.write(lambda conn: leases.take(conn, free.lease, "worker", 30.0))
     assert lease
     assert (lease.loadbalancer_id, lease.epoch) == (LOADBALANCER, 5)
     assert database.write(lambda conn: intents.begin_change(conn, LOADBALANCER)) == 4

@@ -16,6 +16,7 @@ from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tavia.store import intents, leases, liveness, schema
+from tavia.store.clock import now
 from tavia.worker.rounds import begin, converge
 
 MakeWorld = Callable[..., World]
@@ -125,6 +126,30 @@ def test_an_unreachable_half_does_not_block(make_world: MakeWorld) -> None:
     world.converge(lb)
     assert member.address in world.bundles[cut_off.id].files["haproxy.cfg"]
     assert world.tree(lb).loadbalancer.fault is None
+
+
+def test_the_longer_a_half_was_not_reached_the_less_often_it_is_tried(make_world: MakeWorld) -> None:
+    """Each try takes a whole connect timeout; a new change begins anew."""
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    world.cut_off.add(world.tree(lb).amphorae[1].id)
+    lb_row = schema.load_balancer.c
+
+    def next_try(failing_for: float) -> float:
+        world.sql(update(schema.load_balancer).values(failing_since=now() - failing_for, due_at=now()))
+        world.converge(lb, passes=1)
+        with world.database.read() as conn:
+            return float(conn.execute(select(lb_row.due_at - now())).scalar_one())
+
+    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
+    world.converge(lb, passes=1)
+    assert world.tree(lb).loadbalancer.failing_since is not None
+    assert [round(next_try(seconds)) for seconds in (0.0, 20.0, 3600.0)] == [5, 20, 60]
+    world.cut_off.clear()
+    world.look_again(lb)
+    world.converge(lb)
+    assert world.tree(lb).loadbalancer.failing_since is None
 
 
 def test_a_change_waits_while_no_amphora_can_be_reached_and_shows_error_only_after_a_while(
