@@ -21,7 +21,8 @@ from tavia.cloud.protocols import Cloud
 from tavia.model.resources import Configured, LoadBalancer
 from tavia.store import commits, reading, trees
 from tavia.store.database import Database
-from tavia.store.migrate import open_database, upgrade
+from tavia.store.migrate import upgrade
+from tavia.store.opening import open_database
 
 SUBNET = "b2ffb9a1-7e0b-4dd1-a8b5-0b84cb3b3c33"
 

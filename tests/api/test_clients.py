@@ -30,7 +30,8 @@ from tests.api.conftest import SUBNET
 
 from tavia.store import commits, schema, trees
 from tavia.store.database import Database
-from tavia.store.migrate import open_database, upgrade
+from tavia.store.migrate import upgrade
+from tavia.store.opening import open_database
 
 
 @dataclass

@@ -16,7 +16,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import forked
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from trees import NETWORK, amphora, pair, tree
@@ -47,7 +47,6 @@ CONTROLLER = "10.30.0.1"
 AMPHORA_IDS = ("00000000-0000-4000-8000-000000000005", "00000000-0000-4000-8000-000000000006")
 SETTINGS = RenderSettings(vrrp_advert_int=0.1, hard_stop_after=10, nbthread=1)
 DAY = timedelta(days=1)
-AGENT = "from tavia.agent.service import main; main()"
 PID_1 = """
 set -e
 mount -t proc proc /proc; mount -t tmpfs tmpfs /run
@@ -226,7 +225,7 @@ class AgentHost:
         self.configure()
         self.netns = ""
         self.pid_1: subprocess.Popen[bytes] | None = None
-        self.agent: subprocess.Popen[bytes] | None = None
+        self.agent: forked.Forked | None = None
         self.power_on()
 
     def configure(self, interval: float = 0.5) -> str:
@@ -267,11 +266,15 @@ class AgentHost:
         return _children(self.pid_1.pid)[0]
 
     def start_agent(self) -> None:
-        log = (self.disk / "agent.log").open("ab")
-        command = ["nsenter", "-t", str(self._inner), "-m", "-n", "-p", sys.executable, "-c", AGENT]
-        command += ["--config-file", str(self.config)]
-        environment = {**os.environ, "PYTHONPATH": str(self.source)} if self.source else None
-        self.agent = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        environment = {**os.environ, **({"PYTHONPATH": str(self.source)} if self.source else {})}
+        self.agent = forked.start(
+            "tavia-agent",
+            *("--config-file", str(self.config)),
+            out=self.disk / "agent.log",
+            modules=forked.AGENT,
+            environment=environment,
+            inside=self._inner,
+        )
 
     def ready(self) -> AgentHost:
         """Start the agent and wait until it answers."""

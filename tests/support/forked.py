@@ -32,7 +32,9 @@ SERVICES = (
     *("sqlalchemy.dialects.mysql.pymysql", "sqlalchemy.dialects.sqlite", "urllib3", "webob"),
 )
 OPENSTACK = ("openstackclient.shell",)
+AGENT = ("cryptography.x509", "falcon.asgi", "http.client", "uvicorn")
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Forked:
@@ -57,6 +59,11 @@ class Forked:
         if status is None:
             raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         return status
+
+    def kill(self) -> None:
+        """SIGKILL; nothing where it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._end, signal.SIGKILL)
 
     def _await(self, timeout: float | None) -> int | None:
         if self.returncode is None:
@@ -99,25 +106,29 @@ def start(
     modules: tuple[str, ...] = SERVICES,
     environment: Mapping[str, str] = os.environ,
     directory: Path = Path(),
+    inside: int | None = None,
 ) -> Forked:
-    """Begin it; ``command`` is one of those that Python packages have installed. What it says goes to these files."""
+    """Begin it; ``command`` is one of those that Python packages have installed. What it says goes to these files.
+
+    With ``inside`` it is the one child of what is returned, in the namespaces of this process: network, mounts, pids.
+    """
     files = {"out": str(out), "err": str(err or out)}
     asked = {"environment": dict(environment), "directory": str(directory.absolute()), **files}
     by = forker(modules)
-    return Forked(by.ask(command=[command, *arguments], **asked), by)
+    return Forked(by.ask(command=[command, *arguments], inside=inside, **asked), by)
 
 
 def openstack(clouds_file: Path, cloud: str, *words: str) -> subprocess.CompletedProcess[str]:
     """``openstack`` with these words, and nothing of this process's environment, once it has ended."""
     with TemporaryDirectory() as home:
         directory = Path(home)
-        files = {name: directory / name for name in ("out", "err")}
+        out, err = directory / "out", directory / "err"
         environment = {"PATH": os.environ["PATH"], "HOME": home, "OS_CLOUD": cloud}
         environment |= {"OS_CLIENT_CONFIG_FILE": str(clouds_file)}
-        process = start("openstack", *words, **files, modules=OPENSTACK, environment=environment, directory=directory)
+        where: dict[str, Any] = {"out": out, "err": err, "environment": environment, "directory": directory}
+        process = start("openstack", *words, modules=OPENSTACK, **where)
         status = process.wait(200)
-        said = {name: file.read_text() for name, file in files.items()}
-    return subprocess.CompletedProcess(["openstack", *words], status, said["out"], said["err"])
+        return subprocess.CompletedProcess(["openstack", *words], status, out.read_text(), err.read_text())
 
 
 def _serve() -> list[str]:
@@ -135,7 +146,7 @@ def _serve() -> list[str]:
 
 
 def _become(asked: Mapping[str, Any]) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     os.chdir(asked["directory"])
     os.environ.clear()
@@ -144,6 +155,20 @@ def _become(asked: Mapping[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+    if asked["inside"] is not None:
+        _move_inside(asked["inside"])
+
+
+def _move_inside(pid: int) -> None:
+    """Only children are in a namespace of pids that was entered, pid_namespaces(7)."""
+    namespaces = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt", "pid")]
+    for namespace in namespaces:
+        if LIBC.setns(namespace, 0):
+            raise OSError(ctypes.get_errno(), f"setns into the namespaces of {pid}")
+        os.close(namespace)
+    if child := os.fork():
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

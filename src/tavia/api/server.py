@@ -26,7 +26,7 @@ from tavia.config import reloading
 from tavia.metrics import serving
 from tavia.process.presence import Presence
 from tavia.store.database import Database
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 
 LOG = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ def application(conf: cfg.ConfigOpts) -> Callable[..., Any]:
     # Not imported with this module: they count, see serving.several_processes.
     from tavia.api.app import create_app  # noqa: PLC0415
     from tavia.cloud import connect  # noqa: PLC0415
-    from tavia.store.migrate import open_database  # noqa: PLC0415
+    from tavia.store.opening import open_database  # noqa: PLC0415
 
     return create_app(conf, open_database(conf.database.connection, conf.database), connect(conf))
 

@@ -86,7 +86,7 @@ class DatabaseCommand(InstanceCommand):
 
     def database(self, parsed_args: argparse.Namespace) -> Database:
         """Its database. Raises what :meth:`conf` does, and SeamError schema-outdated."""
-        from tavia.store.migrate import open_database  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.store.opening import open_database  # noqa: PLC0415  slow to import, not needed for help
 
         options = self.conf(parsed_args).database
         # Once: the services wait for a database, people don't.

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alembic.runtime.migration import MigrationContext
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -24,7 +23,7 @@ from tavia.doctor.facts import DatabaseSeen, File, Interface
 from tavia.doctor.findings import Unknown
 from tavia.store.clock import now
 from tavia.store.database import Database
-from tavia.store.migrate import needed_revision
+from tavia.store.opening import current_revision, needed_revision
 
 SERVICE_USER = "octavia"
 """Of deploy/systemd."""
@@ -115,13 +114,13 @@ def database(conf: cfg.ConfigOpts) -> DatabaseSeen:
     opened = Database.connect(url, conf.database)
     try:
         with opened.read() as conn:
-            revision = MigrationContext.configure(conn).get_current_revision()
+            revision = current_revision(conn)
             before = time.time()
             theirs = float(conn.execute(select(now())).scalar_one())
             ahead = theirs - (before + time.time()) / 2
     finally:
         opened.dispose()
-    return DatabaseSeen(revision=revision, needed=str(needed_revision()), clock=ahead)
+    return DatabaseSeen(revision=revision, needed=needed_revision(), clock=ahead)
 
 
 def rabbit(conf: cfg.ConfigOpts) -> dict[str, str | None]:

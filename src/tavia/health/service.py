@@ -33,7 +33,7 @@ from tavia.model.seams import Seam, SeamError
 from tavia.process.lifetime import serve
 from tavia.store import liveness
 from tavia.store.database import Database, OutcomeUnknown, StoreBusy, StoreUnreachable
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 
 LOG = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from tavia.model.seams import SeamError
 from tavia.process.lifetime import serve
 from tavia.store import purge, services, totals
 from tavia.store.database import Database
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 
 LOG = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from tavia import config
 from tavia.config import reloading
 from tavia.metrics import serving
 from tavia.process.presence import DATABASE_ERRORS, Presence
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 
 LOG = logging.getLogger(__name__)
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import AddConstraint
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
-from tavia.store.database import Database, StoreUnreachable, record_deployment
-from tavia.store.engine import Options, default_options
-
-LOG = logging.getLogger(__name__)
+from tavia.store.database import Database, record_deployment
+from tavia.store.engine import Options
+from tavia.store.opening import MIGRATIONS
 
 CHARSET, COLLATION = "utf8mb4", "utf8mb4_nopad_bin"
 """Names and ids are compared as they are, as on SQLite: case, accents and spaces at the end count."""
@@ -35,7 +28,7 @@ UPGRADE_PATIENCE = 600
 def alembic_config() -> Config:
     """Where the migrations stand; the connection goes into its attributes."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     return config
 
 
@@ -111,46 +104,3 @@ def _foreign_keys(conn: Connection) -> Mapping[str, Sequence[Any]]:
     """By table, each table among them."""
     inspector = inspect(conn)
     return {name: inspector.get_foreign_keys(name) for name in inspector.get_table_names()}
-
-
-def open_database(connection: str, options: Options | None = None, *, waits: bool = True) -> Database:
-    """The database at this URL, refused where its schema is not this release's. Raises SeamError.
-
-    ``options`` is the group [database]; without it, its defaults. A server that is not there yet is waited for, as
-    ``max_retries`` and ``retry_interval`` say, unless ``waits`` is false.
-    """
-    options = options or default_options()
-    database = Database.connect(connection, options)
-    current = _awaited_revision(database, options) if waits else current_revision(database)
-    database.dispose()  # the caller may fork, and no connection may go along
-    head = needed_revision()
-    if current != head:
-        raise SeamError(
-            Seam.CONTROL,
-            "schema-outdated",
-            f"the database is at revision {current}, this release needs {head}: run tavia db upgrade",
-            permanent=True,
-        )
-    return database
-
-
-def _awaited_revision(database: Database, options: Options) -> str | None:
-    attempts = itertools.count() if options.max_retries == -1 else range(options.max_retries)
-    for attempt in attempts:
-        try:
-            return current_revision(database)
-        except StoreUnreachable as error:
-            LOG.warning("%s; attempt %s, the next in %s s", error, attempt + 1, options.retry_interval)
-            time.sleep(options.retry_interval)
-    return current_revision(database)
-
-
-def needed_revision() -> str | None:
-    """Of the schema that this release has."""
-    return ScriptDirectory.from_config(alembic_config()).get_current_head()
-
-
-def current_revision(database: Database) -> str | None:
-    """Of the schema that the database has; None where it has none. Raises StoreUnreachable."""
-    with database.read() as conn:
-        return MigrationContext.configure(conn).get_current_revision()

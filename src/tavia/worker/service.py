@@ -26,7 +26,7 @@ from tavia.model.seams import Seam, SeamError
 from tavia.pki import Authority
 from tavia.process.lifetime import serve
 from tavia.render.settings import RenderSettings
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from tavia.cli.api_client import Json
 from tavia.store import leases, schema
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 
 COMMANDS = guide.commands("Backup and restore")
 UMASK, SAVE_FILES, DUMP, COPY, LOAD_FILES, *_ = COMMANDS

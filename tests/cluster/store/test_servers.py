@@ -10,7 +10,8 @@ import mariadb as servers
 import psutil
 from mariadb import Galera, MariaDb, name_of, wait_for
 
-from tavia.store.migrate import open_database, upgrade
+from tavia.store.migrate import upgrade
+from tavia.store.opening import open_database
 
 
 def test_a_database_is_upgraded_and_opened(mariadb: MariaDb) -> None:

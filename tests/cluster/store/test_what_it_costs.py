@@ -13,7 +13,7 @@ from tavia.store import schema
 from tavia.store.clock import now
 from tavia.store.database import Database, StoreUnreachable
 from tavia.store.engine import default_options
-from tavia.store.migrate import open_database
+from tavia.store.opening import open_database
 
 OPTIONS = {"max_pool_size": 3, "max_overflow": 1, "pool_timeout": 1, "mysql_sql_mode": "STRICT_ALL_TABLES"}
 

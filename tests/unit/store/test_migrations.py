@@ -10,7 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from tavia.model.seams import SeamError
-from tavia.store.migrate import open_database, upgrade
+from tavia.store.migrate import upgrade
+from tavia.store.opening import open_database
 from tavia.store.schema import metadata
 
 

@@ -16,6 +16,7 @@ from tavia.store import database as database_module
 from tavia.store import migrate, schema
 from tavia.store.clock import now
 from tavia.store.database import Database, StoreBusy
+from tavia.store.opening import open_database
 
 
 def row(key: str) -> dict[str, object]:
@@ -111,12 +112,12 @@ def test_the_migrations_make_the_tables_of_the_model(database: Database) -> None
 
 def test_a_database_that_was_never_upgraded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SeamError, match="tavia db upgrade"):
-        migrate.open_database(f"sqlite:///{tmp_path / 'empty.sqlite'}")
+        open_database(f"sqlite:///{tmp_path / 'empty.sqlite'}")
 
 
 def test_upgrading_again_changes_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'twice.sqlite'}"
     migrate.upgrade(url)
-    deployment = migrate.open_database(url).deployment_id()
+    deployment = open_database(url).deployment_id()
     migrate.upgrade(url)
-    assert migrate.open_database(url).deployment_id() == deployment
+    assert open_database(url).deployment_id() == deployment

@@ -18,8 +18,9 @@ from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer
 from tavia.store import commits, due, intents, leases, listing, liveness, reading, schema, trees
 from tavia.store.database import Database
 from tavia.store.listing import Listing
-from tavia.store.migrate import COLLATION, alembic_config, open_database, upgrade
+from tavia.store.migrate import COLLATION, alembic_config, upgrade
 from tavia.store.migrations import rerunnable
+from tavia.store.opening import open_database
 from tavia.store.rows import utcnow
 
 DATA = Path(__file__).parent / "first_release.sql"
