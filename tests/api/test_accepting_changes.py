@@ -15,7 +15,8 @@ from tavia.api.vips import Vips
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role
 from tavia.store import reading, schema
-from tavia.store.rows import to_row, utcnow
+from tavia.store.clock import utcnow
+from tavia.store.rows import to_row
 
 
 class Stack:

@@ -15,8 +15,8 @@ from tavia.model.seams import Fault, Seam
 from tavia.model.statuses import ProvisioningStatus
 from tavia.model.tree import Tree
 from tavia.store import commits, intents, schema, trees
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
-from tavia.store.rows import utcnow
 
 REFUSAL = Fault(code="refused", seam=Seam.AGENT, message="[ALERT] no", since="2026-01-02T03:04:05Z")
 

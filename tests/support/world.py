@@ -33,10 +33,10 @@ from tavia.model.tree import Tree
 from tavia.pki import Authority
 from tavia.render.settings import RenderSettings
 from tavia.store import due, intents, leases, migrate, schema, trees
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.store.engine import default_options
 from tavia.store.leases import Lease
-from tavia.store.rows import utcnow
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
 from tavia.worker.lease_keeper import LeaseKeeper

@@ -22,7 +22,7 @@ from tavia.model.attributes import attributes
 from tavia.model.resources import CHILDREN, Configured, HealthMonitor, Listener, Member, Pool
 from tavia.model.statuses import operating_at_creation
 from tavia.store import intents
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Configured)

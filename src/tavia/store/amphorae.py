@@ -13,7 +13,7 @@ from tavia.model.statuses import AmphoraStatus
 from tavia.store import schema, turns
 from tavia.store.clock import now
 from tavia.store.reading import visible
-from tavia.store.rows import from_row, to_row, utcnow
+from tavia.store.rows import from_row, to_row
 
 _amphora = schema.amphora.c
 
@@ -53,7 +53,7 @@ def change(conn: Connection, amphora: Amphora, values: Mapping[str, Any], moment
         changes["applied_hash"] = case((is_as_read, changes["applied_hash"]), else_=_amphora.applied_hash)
     if moment:
         changes[moment] = now()
-    conn.execute(update(schema.amphora).where(_amphora.id == amphora.id).values(updated_at=utcnow(), **changes))
+    conn.execute(update(schema.amphora).where(_amphora.id == amphora.id).values(**changes))
 
 
 @dataclass(frozen=True, slots=True)

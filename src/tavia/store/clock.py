@@ -1,7 +1,11 @@
-"""The database's clock. Leases and due times are written and compared by it only, so hosts' clocks don't matter."""
+"""The database's clock: leases and due times are written and compared by it only, so hosts' clocks don't matter.
+
+Beside it the host's, for times that people read.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Double
@@ -26,3 +30,8 @@ def _sqlite(element: now, compiler: Any, **kw: Any) -> str:
 def _mysql(element: now, compiler: Any, **kw: Any) -> str:
     # Not UNIX_TIMESTAMP(NOW(6)): the session's local time comes twice when summer time ends, and leases with it.
     return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1e6"
+
+
+def utcnow() -> datetime:
+    """The naive UTC time for ``created_at`` and ``updated_at``: shown to people, never compared."""
+    return datetime.now(UTC).replace(tzinfo=None)

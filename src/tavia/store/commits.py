@@ -19,7 +19,6 @@ from tavia.model.statuses import OperatingStatus, ProvisioningStatus, applied, o
 from tavia.model.tree import Tree
 from tavia.store import schema
 from tavia.store.clock import now
-from tavia.store.rows import utcnow
 
 _lb = schema.load_balancer.c
 _FAILING_SINCE = func.coalesce(_lb.failing_since, now())
@@ -182,7 +181,6 @@ def commit_deleted(conn: Connection, loadbalancer_id: str, seen_due_at: float | 
             due_at=_unless_set_since(seen_due_at, null()),
             failing_since=None,
             fault=None,
-            updated_at=utcnow(),
         )
     )
 

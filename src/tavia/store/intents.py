@@ -17,7 +17,7 @@ from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer, 
 from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus, changed
 from tavia.store import once, schema
 from tavia.store.clock import now
-from tavia.store.rows import to_row, utcnow
+from tavia.store.rows import to_row
 
 _lb = schema.load_balancer.c
 
@@ -148,7 +148,6 @@ def _change_where(
         .values(
             provisioning_status=_after_change(table.c.provisioning_status),
             changed_generation=generation,
-            updated_at=utcnow(),
             **values,
         )
     )
@@ -182,7 +181,6 @@ def _mark_deleted_where(conn: Connection, resource: type[Configured], generation
             deleted_generation=generation,
             changed_generation=generation,
             provisioning_status=ProvisioningStatus.PENDING_DELETE,
-            updated_at=utcnow(),
         )
     )
 
@@ -214,7 +212,7 @@ def replace_amphorae(conn: Connection, loadbalancer_id: str, generation: int, am
             amphora.replace_generation.is_(None),
             amphora.status.in_((AmphoraStatus.ALLOCATED, AmphoraStatus.BOOTING, AmphoraStatus.ERROR)),
         )
-        .values(replace_generation=generation, updated_at=utcnow())
+        .values(replace_generation=generation)
     )
     return marked.rowcount
 
@@ -239,7 +237,7 @@ def remove_again(conn: Connection, amphora_id: str) -> None:
     conn.execute(
         update(schema.amphora)
         .where(amphora.id == amphora_id, amphora.status.in_(came_back))
-        .values(status=AmphoraStatus.PENDING_DELETE, updated_at=utcnow())
+        .values(status=AmphoraStatus.PENDING_DELETE)
     )
     conn.execute(
         update(schema.load_balancer)

@@ -13,8 +13,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import schema
-from tavia.store.clock import now
-from tavia.store.rows import utcnow
+from tavia.store.clock import now, utcnow
 
 _amphora = schema.amphora.c
 _lb = schema.load_balancer.c

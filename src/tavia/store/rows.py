@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar, get_origin
 
@@ -46,8 +45,3 @@ def from_row(resource: type[R], row: RowMapping) -> R:
 def to_row(resource: Any) -> dict[str, Any]:
     """Column values of a dataclass."""
     return {f.name: getattr(resource, f.name) for f in dataclasses.fields(resource)}
-
-
-def utcnow() -> datetime:
-    """The naive UTC time for ``created_at`` and ``updated_at``: shown to people, never compared."""
-    return datetime.now(UTC).replace(tzinfo=None)

@@ -33,6 +33,7 @@ from sqlalchemy.types import TypeEngine
 
 from tavia.model.attributes import Attribute, References, attributes
 from tavia.model.resources import CHILDREN, Amphora, Configured, LoadBalancer
+from tavia.store.clock import utcnow
 
 metadata = MetaData()
 
@@ -63,7 +64,12 @@ def _column(attribute: Attribute) -> Column[Any]:
     constraints: list[ForeignKey] = [ForeignKey(f"{reference.table}.id")] if reference else []
     nullable = without_none(attribute.type) is not attribute.type
     return Column(
-        attribute.name, column_type(attribute), *constraints, primary_key=attribute.name == "id", nullable=nullable
+        attribute.name,
+        column_type(attribute),
+        *constraints,
+        primary_key=attribute.name == "id",
+        nullable=nullable,
+        onupdate=utcnow if attribute.name == "updated_at" else None,
     )
 
 

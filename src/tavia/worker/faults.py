@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tavia.model.seams import Fault, SeamError
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 
 def fault_of(failure: SeamError, earlier: Mapping[str, Any] | None = None) -> Fault:

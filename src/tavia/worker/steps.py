@@ -22,8 +22,8 @@ from tavia.model.statuses import AmphoraStatus, Role
 from tavia.model.tree import Tree
 from tavia.pki import Authority
 from tavia.render import VRRP_PRIORITY
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
-from tavia.store.rows import utcnow
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.boots import BootFailed, Boots
 from tavia.worker.plan import BOOTING, Facts, Kind, Step

@@ -19,8 +19,8 @@ from sqlalchemy.engine import ExceptionContext
 from tavia.model.resources import LoadBalancer
 from tavia.store import database as database_module
 from tavia.store import intents, schema
+from tavia.store.clock import utcnow
 from tavia.store.database import PASSING, Database, StoreBusy
-from tavia.store.rows import utcnow
 
 
 def new_loadbalancer(database: Database) -> str:

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, func, select
 from tavia.model.resources import LoadBalancer, Pool
 from tavia.store import database as database_module
 from tavia.store import intents, journal, leases, schema
+from tavia.store.clock import utcnow
 from tavia.store.database import Database, OutcomeUnknown, StoreBusy
 from tavia.store.leases import Lease, LeaseLost
-from tavia.store.rows import utcnow
 
 ALL = [*([cut] for cut in Cut), [Cut.COMMIT, Cut.ANSWER], [Cut.COMMIT, Cut.LATE]]
 

@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from tavia.model.resources import LoadBalancer
 from tavia.store import intents, leases, schema
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.store.leases import Lease
-from tavia.store.rows import utcnow
 from tavia.worker.observing import NodeBehind, observed
 
 HELD = 0.7

@@ -24,8 +24,8 @@ from tavia.config import quotas as quota_options
 from tavia.model.resources import LoadBalancer
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import commits, intents, leases, schema, trees
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
-from tavia.store.rows import utcnow
 
 T = TypeVar("T")
 

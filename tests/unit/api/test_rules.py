@@ -10,7 +10,7 @@ from tavia.api import rules
 from tavia.api.errors import ApiError
 from tavia.model.protocols import POOL_PROTOCOLS, MonitorType
 from tavia.model.resources import HealthMonitor, Member, Pool
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 
 @pytest.mark.parametrize(

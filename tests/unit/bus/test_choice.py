@@ -14,7 +14,7 @@ from tavia.bus.notifications import Announcer, payload
 from tavia.bus.wake import Datagrams, NoWakeups
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import SeamError
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 NOBODY_THERE = "rabbit://octavia:hunter2@127.0.0.1:1/"
 

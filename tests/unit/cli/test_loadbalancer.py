@@ -18,11 +18,10 @@ from tavia.cli import loadbalancer as cli
 from tavia.model.resources import LoadBalancer
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import history, intents, journal, leases, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
 from tavia.store.history import Criteria, Operation
 from tavia.store.release import Holder, Situation
-from tavia.store.rows import utcnow
 
 Run = Callable[..., str]
 

@@ -19,9 +19,8 @@ from tavia.cli.main import main
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.store import intents, journal, leases, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
-from tavia.store.rows import utcnow
 
 Run = Callable[..., str]
 

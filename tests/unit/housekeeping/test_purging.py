@@ -14,7 +14,7 @@ from tavia.housekeeping.service import clean
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus
 from tavia.store import commits, journal, schema
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 WEEK = 7 * 24 * 3600.0
 

@@ -11,7 +11,7 @@ from fleet import Fleet
 
 from tavia.housekeeping.service import Task, report_certificates, run_due
 from tavia.model.seams import Seam, SeamError
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 
 def test_a_failing_task_is_said_and_tried_again_and_the_others_run(caplog: pytest.LogCaptureFixture) -> None:

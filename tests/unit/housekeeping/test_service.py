@@ -12,7 +12,7 @@ from fleet import Fleet
 from sqlalchemy import select
 
 from tavia.store import schema
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 
 
 def test_it_cleans_up_at_once_and_ends_on_sigterm_without_an_error(tmp_path: Path) -> None:

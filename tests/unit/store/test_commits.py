@@ -15,8 +15,8 @@ from store_stand import REFUSAL, Stand
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, Member, Pool
 from tavia.model.statuses import OperatingStatus, ProvisioningStatus
 from tavia.store import commits, intents, schema
-from tavia.store.clock import now
-from tavia.store.rows import to_row, utcnow
+from tavia.store.clock import now, utcnow
+from tavia.store.rows import to_row
 
 ACTIVE, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR
 PENDING_CREATE, PENDING_UPDATE = ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE

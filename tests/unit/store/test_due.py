@@ -15,9 +15,9 @@ from world import take
 from tavia.model.resources import Amphora
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import due, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.leases import Lease
-from tavia.store.rows import to_row, utcnow
+from tavia.store.rows import to_row
 
 MakeStand = Callable[[], Stand]
 

@@ -12,11 +12,10 @@ from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import history, intents, journal, leases, liveness, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
 from tavia.store.history import Criteria, Operation
 from tavia.store.journal import StepRecord
-from tavia.store.rows import utcnow
 
 
 def loadbalancer(database: Database, name: str = "web", **given: Any) -> str:

@@ -12,9 +12,9 @@ from store_stand import Stand
 from tavia.model.resources import Amphora, Configured, HealthMonitor, Listener, Member, Pool
 from tavia.model.statuses import AmphoraStatus, OperatingStatus, ProvisioningStatus
 from tavia.store import intents, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.once import CommittedBefore, Run
-from tavia.store.rows import to_row, utcnow
+from tavia.store.rows import to_row
 
 ACTIVE, DELETED, ERROR = ProvisioningStatus.ACTIVE, ProvisioningStatus.DELETED, ProvisioningStatus.ERROR
 PENDING_CREATE, PENDING_UPDATE = ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE

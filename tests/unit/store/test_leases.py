@@ -15,11 +15,10 @@ from world import take
 from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam
 from tavia.store import intents, leases, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
 from tavia.store.once import CommittedBefore, Run
-from tavia.store.rows import utcnow
 
 
 def new_loadbalancer(database: Database) -> str:

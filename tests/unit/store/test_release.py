@@ -12,13 +12,12 @@ from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus
 from tavia.store import history, intents, journal, leases, release, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
 from tavia.store.due import due as due_leases
 from tavia.store.history import Criteria
 from tavia.store.leases import Lease, LeaseLost
 from tavia.store.release import Holder
-from tavia.store.rows import utcnow
 
 OURS = frozenset({"amphora"})
 

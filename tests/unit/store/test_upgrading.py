@@ -16,12 +16,12 @@ from sqlalchemy import Connection, select, text, update
 from tavia.model.mark import Mark
 from tavia.model.resources import Amphora, HealthMonitor, Listener, LoadBalancer, Member, Pool
 from tavia.store import commits, due, intents, leases, listing, liveness, reading, schema, trees
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.store.listing import Listing
 from tavia.store.migrate import COLLATION, alembic_config, upgrade
 from tavia.store.migrations import rerunnable
 from tavia.store.opening import open_database
-from tavia.store.rows import utcnow
 
 DATA = Path(__file__).parent / "first_release.sql"
 LOADBALANCER = "11111111-0000-4000-8000-000000000001"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, update
@@ -12,7 +13,7 @@ from world import World, later
 
 from tavia.amphora.bundle import Fence
 from tavia.cloud.protocols import ServerStatus
-from tavia.model.resources import Listener, LoadBalancer, Member, Pool
+from tavia.model.resources import CHILDREN, Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tavia.store import intents, leases, liveness, schema
@@ -58,6 +59,17 @@ def test_a_load_balancer_is_active_once_every_amphora_runs_it(make_world: MakeWo
     assert f"{tree.amphorae[1].vrrp_ip}" in master
     assert f"{tree.amphorae[0].vrrp_ip}" in backup
     assert journal(world) == [("create", "done", None)]
+
+
+def test_what_turned_active_says_since_when(make_world: MakeWorld) -> None:
+    """As in Octavia, which notes the time at every write of a row: who waits for a change waits for that too."""
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    tree = world.tree(lb)
+    rows: list[Any] = [tree.loadbalancer, *tree.amphorae, *(row for resource in CHILDREN for row in tree.of(resource))]
+    assert {type(row) for row in rows} >= {LoadBalancer, Listener, Pool, Member}
+    assert [row.id for row in rows if row.updated_at is None or row.updated_at <= row.created_at] == []
 
 
 def test_changes_accepted_meanwhile_are_applied_together(make_world: MakeWorld) -> None:

@@ -13,7 +13,7 @@ from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, Role, Topology
 from tavia.model.tree import Tree
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 from tavia.worker.plan import Answer, Commit, Converged, Desired, Do, Facts, Failed, Kind, Removed, Step, Wait, plan
 
 SINGLE, PAIR = Topology.SINGLE, Topology.ACTIVE_STANDBY

@@ -15,7 +15,7 @@ from tavia.model.resources import LoadBalancer
 from tavia.model.seams import Seam, SeamError
 from tavia.model.tree import Tree
 from tavia.render import Proxies, RenderSettings, render_proxies
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 from tavia.worker import rendering
 from tavia.worker.rendering import Rendering, VipNetworks
 

@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from tavia import config, pki
 from tavia.model.resources import Amphora
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 from tavia.worker import service
 
 

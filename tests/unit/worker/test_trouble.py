@@ -20,9 +20,8 @@ from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.store import commits, history, intents, journal, leases, liveness, schema
-from tavia.store.clock import now
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
-from tavia.store.rows import utcnow
 from tavia.worker.rounds import ROUNDS, converge
 
 MakeWorld = Callable[..., World]

@@ -25,7 +25,7 @@ from tavia.model.resources import OUR_PROVIDERS, HealthMonitor, Listener, LoadBa
 from tavia.model.statuses import Topology
 from tavia.model.tree import Rows
 from tavia.store import intents, reading, turns
-from tavia.store.rows import utcnow
+from tavia.store.clock import utcnow
 from tavia.store.trees import read_tree
 
 
