@@ -350,9 +350,20 @@ def test_amphorae_are_listed_shown_and_counted(api: Api, stack: Stack) -> None:
     assert api.get("/v2/octavia/amphorae/one/stats") == {"amphora_stats": [counters | ids | {"id": "one"}]}
 
 
-def test_a_load_balancers_amphora_cannot_be_deleted(api: Api, stack: Stack) -> None:
-    add_amphora(api, "one", stack.lb, AmphoraStatus.ALLOCATED)
-    assert api.refusal("DELETE", "/v2/octavia/amphorae/one") == (404, "Amphora one not found.")
+@pytest.mark.parametrize("status", [AmphoraStatus.ALLOCATED, AmphoraStatus.BOOTING, AmphoraStatus.PENDING_DELETE])
+def test_an_amphora_that_serves_cannot_be_deleted(api: Api, stack: Stack, status: AmphoraStatus) -> None:
+    add_amphora(api, "one", stack.lb, status)
+    assert api.refusal("DELETE", "/v2/octavia/amphorae/one") == (409, "Amphora one is immutable and cannot be updated.")
+    assert api.refusal("DELETE", "/v2/octavia/amphorae/two") == (404, "Amphora two not found.")
+
+
+def test_a_failed_amphora_is_removed_at_once_where_somebody_asks(api: Api, stack: Stack) -> None:
+    add_amphora(api, "one", stack.lb, AmphoraStatus.ERROR)
+    before = api.generation(stack.lb)
+    assert api.row(LoadBalancer, stack.lb).due_at is None
+    assert api.request("DELETE", "/v2/octavia/amphorae/one").status_code == 204
+    assert api.row(LoadBalancer, stack.lb).due_at is not None
+    assert api.generation(stack.lb) == before
 
 
 def test_an_amphoras_configuration_is_sent_again_by_converging(api: Api, stack: Stack) -> None:

@@ -80,6 +80,10 @@ class Changes:
         """Accept the deletion of a load balancer, again too while it is under way."""
         return self._accept(lambda conn: work(conn, self._begin(conn, loadbalancer_id, intents.begin_delete, _ENDED)))
 
+    def look_again(self, loadbalancer_id: str) -> None:
+        """Have a worker do now what is left to do."""
+        self._accept(lambda conn: intents.look_again(conn, loadbalancer_id))
+
     def _begin(
         self,
         conn: Connection,

@@ -230,6 +230,11 @@ def standing_amphorae(conn: Connection, loadbalancer_id: str) -> list[str]:
     )
 
 
+def look_again(conn: Connection, loadbalancer_id: str) -> None:
+    """Have a load balancer converged now, though nothing of it changed."""
+    conn.execute(update(schema.load_balancer).where(_lb.id == loadbalancer_id).values(due_at=now()))
+
+
 def remove_again(conn: Connection, amphora_id: str) -> None:
     """Have a replaced amphora's removal repeated: it came back and sent a heartbeat."""
     amphora = schema.amphora.c

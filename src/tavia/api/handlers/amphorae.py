@@ -10,9 +10,10 @@ import falcon
 from sqlalchemy import ColumnElement, Connection
 
 from tavia.api.access import Access, access_of
-from tavia.api.errors import not_found
+from tavia.api.errors import immutable, not_found
 from tavia.api.handlers.common import OCTAVIA, Reader
 from tavia.model.resources import Amphora
+from tavia.model.statuses import AmphoraStatus
 from tavia.store import intents, liveness, reading
 
 
@@ -41,9 +42,12 @@ class Amphorae(Reader):
         return ()
 
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
-        """Octavia deletes spare amphorae only, and answers 404 for any other; Tavia boots none without an owner."""
-        self.allowed(req, amphora_id)
-        raise not_found(Amphora.names.title, amphora_id)
+        """One that failed is removed, as it is in any case; one that serves goes with its load balancer only."""
+        amphora = self.allowed(req, amphora_id)
+        if amphora.status is not AmphoraStatus.ERROR:
+            raise immutable(Amphora.names.title, amphora_id)
+        self.backend.changes.look_again(self._owner(req, amphora_id))
+        resp.status = falcon.HTTP_204
 
     def on_put_failover(self, req: falcon.Request, resp: falcon.Response, amphora_id: str) -> None:
         """Have it replaced by another."""
