@@ -21,14 +21,13 @@ from typing import Any
 
 from tavia.cli import report
 from tavia.cli.api_client import ApiClient, Json
-from tavia.cli.embedded import Embedded, free_port
+from tavia.cli.embedded import Embedded
 from tavia.cli.progress import wait_until
 from tavia.cloud.local import cgroups
 from tavia.cloud.local.instance import NETNS_DIR
 from tavia.cloud.protocols import Network
 
 TAVIA = str(Path(sys.executable).parent / "tavia")
-FIRST_API_PORT = 9880
 CIDR, VIPS = "10.209.0.0/22", "10.209.2.{}"
 CLIENT, HAND = "10.209.3.1", "10.209.3.2"
 BACKENDS = ("10.209.3.11", "10.209.3.12")
@@ -84,16 +83,15 @@ class Stand:
         self._embedded = Embedded.of(state_dir)
         self._topology = ""
         self._vips = iter(range(1, 255))
-        self._up(str(free_port(FIRST_API_PORT)))
+        self._up()
         self.api = ApiClient(self._embedded.api_url)
         self._network: Network = self._embedded.cloud.create_network(name="bench-net", cidr=CIDR)
         for number, address in enumerate(BACKENDS):
             self.start(f"backend-{number}", address, self.haproxy(f"backend-{number}", BACKEND_CONFIG))
         self._host("client", CLIENT)
 
-    def _up(self, *port: str) -> None:
-        options = ("--api-port", *port) if port else ()
-        _tavia("up", self._embedded.state_dir, *options)
+    def _up(self) -> None:
+        _tavia("up", self._embedded.state_dir)
 
     def _host(self, name: str, address: str) -> str:
         return self._embedded.cloud.attach_host(name, self._network.id, address)
@@ -292,10 +290,8 @@ def _must(condition: Callable[[], bool], what: str) -> None:
         raise TimeoutError(f"not within {SERVING_TIMEOUT:.0f} s: {what}")
 
 
-def _tavia(word: str, state_dir: Path, *options: str) -> None:
-    done = subprocess.run(
-        [TAVIA, word, "--state-dir", str(state_dir), *options], capture_output=True, text=True, check=False
-    )
+def _tavia(word: str, state_dir: Path) -> None:
+    done = subprocess.run([TAVIA, word, "--state-dir", str(state_dir)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"tavia {word}: {done.stdout}{done.stderr}")
 

@@ -1,4 +1,4 @@
-"""The process that ``tavia up`` leaves behind: ``python -m tavia.cli.background --state-dir D`` is the supervisor.
+"""The process that ``tavia up`` leaves behind, ``python -m tavia.cli.background``: the supervisor.
 
 When it is killed its services run on; the next ``tavia up`` replaces them.
 """
@@ -22,11 +22,13 @@ def main() -> None:
     """Join the instance's cgroup, where ``tavia down`` finds us whatever happens, and keep the services alive."""
     parser = argparse.ArgumentParser(prog="tavia-supervisor")
     parser.add_argument("--state-dir", type=Path, required=True)
-    embedded = Embedded.of(parser.parse_args().state_dir)
+    parser.add_argument("--api-socket", type=int, required=True, help="the descriptor where the API listens")
+    given = parser.parse_args()
+    embedded = Embedded.of(given.state_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s supervisor %(message)s")
     cgroups.join(embedded.services_cgroup, os.getpid())
     report.write_process(embedded.supervisor_file, Process.of(os.getpid()))
-    asyncio.run(Supervisor(embedded.services(), embedded.log_dir, embedded.services_file).run())
+    asyncio.run(Supervisor(embedded.services(given.api_socket), embedded.log_dir, embedded.services_file).run())
     embedded.supervisor_file.unlink(missing_ok=True)
 
 

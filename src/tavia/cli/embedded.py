@@ -10,6 +10,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,14 @@ from tavia.model.seams import Seam, SeamError
 Settings = Mapping[str, Mapping[str, str]]
 
 API_HOST, API_PORT = "127.0.0.1", 9876
+BACKLOG = 2048
+"""Connections that wait until the API takes them: as many as where gunicorn listens by itself."""
 HEARTBEAT_PORT = 5555
 CLOUD = "tavia-local-cloud"
 FABRIC_SERVICES = ("tavia-worker", "tavia-health-manager")
 """The services that talk to amphorae: they live in the fabric, where the management network is."""
-CONTROLLERS = ("tavia-api", *FABRIC_SERVICES, "tavia-housekeeping")
+API = "tavia-api"
+CONTROLLERS = (API, *FABRIC_SERVICES, "tavia-housekeeping")
 """The services of every deployment, embedded or not."""
 
 
@@ -126,11 +130,12 @@ class Embedded:
         """Whether the controllers can start: the fabric is there, and octavia.conf."""
         return self.config_file.exists() and self.cloud_answers()
 
-    def services(self) -> list[Service]:
-        """All services in the order of their start."""
+    def services(self, api_socket: int | None = None) -> list[Service]:
+        """All services in the order of their start; ``api_socket`` is where the API listens, for who starts it."""
+        listening = {API: api_socket}
         return [
             Service(CLOUD, self._command(CLOUD)),
-            *(Service(name, self._command(name), may_start=self._configured) for name in CONTROLLERS),
+            *(Service(name, self._command(name), self._configured, listening.get(name)) for name in CONTROLLERS),
         ]
 
     def _command(self, service: str) -> tuple[str, ...]:
@@ -216,20 +221,16 @@ def render(settings: Settings) -> str:
     return "\n\n".join(["# Written by tavia up. tavia down removes it.", *groups, ""])
 
 
-def free_port(first: int) -> int:
-    """The first port from ``first`` on that nobody listens on. Raises SeamError no-free-port."""
-    for port in range(first, first + 100):
-        if is_free(port):
-            return port
-    raise SeamError(Seam.CONTROL, "no-free-port", f"no port from {first} to {first + 99} is free on {API_HOST}")
+def listen(port: int | None) -> socket.socket:
+    """A socket for the API on this port, or on the first from API_PORT on where nobody listens.
 
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((API_HOST, port))
-        except OSError:
-            return False
-        return True
+    Raises SeamError port-taken, no-free-port.
+    """
+    ports = [port] if port else range(API_PORT, API_PORT + 100)
+    for each in ports:
+        with suppress(OSError):
+            return socket.create_server((API_HOST, each), backlog=BACKLOG)
+    if port:
+        message = f"another program listens on port {port}: end it, or after tavia down choose another --api-port"
+        raise SeamError(Seam.CONTROL, "port-taken", message)
+    raise SeamError(Seam.CONTROL, "no-free-port", f"no port from {ports[0]} to {ports[-1]} is free on {API_HOST}")

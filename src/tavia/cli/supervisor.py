@@ -29,13 +29,26 @@ STABLE_AFTER = 10.0
 """Seconds after which a service counts as started; its earlier failures are forgotten."""
 
 
+HAND_OVER = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&'
+"""In bash (other shells know ten descriptors), before that of a socket: as sd_listen_fds(3) says, the first is 3."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One program. It, and the services after it, are started once ``may_start`` says so."""
+    """One program. It, and the services after it, are started once ``may_start`` says so.
+
+    ``listening`` is the descriptor of the socket that it serves, which stays open when it ends.
+    """
 
     name: str
     argv: Sequence[str]
     may_start: Callable[[], bool] = lambda: True
+    listening: int | None = None
+
+    @property
+    def command(self) -> Sequence[str]:
+        """What is executed."""
+        return self.argv if self.listening is None else ("bash", "-c", f"{HAND_OVER}{self.listening}", "", *self.argv)
 
 
 def pause_before_restart(failures: int) -> float:
@@ -91,10 +104,11 @@ class Supervisor:
             set_aside(log)
             with log.open("ab") as output:
                 child = await asyncio.create_subprocess_exec(
-                    *service.argv,
+                    *service.command,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
+                    pass_fds=() if service.listening is None else (service.listening,),
                     start_new_session=True,
                 )
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ import urllib3
 from rich.console import Console
 
 from tavia.cli import preflight, report
-from tavia.cli.embedded import API_PORT, CONTROLLERS, Embedded, free_port, is_free
+from tavia.cli.embedded import CONTROLLERS, Embedded, listen
 from tavia.cli.progress import step, wait_until
 from tavia.cloud.local import cgroups
 from tavia.model.seams import Seam, SeamError
@@ -49,10 +50,13 @@ def up(embedded: Embedded, console: Console, api_port: int | None) -> subprocess
             embedded.write_clouds_yaml()
             return None
         _claim(embedded)
-        _prepare(embedded, console)
-        supervisor = _start_supervisor(embedded)
+        cgroups.remove(embedded.services_cgroup, timeout=STOP_TIMEOUT)
+        with _listen(embedded, api_port) as api_socket:
+            port = api_socket.getsockname()[1]
+            _prepare(embedded, console)
+            supervisor = _start_supervisor(embedded, api_socket)
         try:
-            _configure(embedded, console, api_port)
+            _configure(embedded, console, port)
             with step(console, f"API, worker, health manager and housekeeping run: {embedded.api_url}"):
                 wait_until_healthy(embedded)
             embedded.write_clouds_yaml()
@@ -102,9 +106,6 @@ def _prepare(embedded: Embedded, console: Console) -> None:
     from tavia import pki  # noqa: PLC0415  both are slow to import, and not needed when all runs already
     from tavia.store import migrate  # noqa: PLC0415
 
-    cgroups.remove(embedded.services_cgroup, timeout=STOP_TIMEOUT)
-    if embedded.config_file.exists():
-        _check_free(embedded.api_port)
     embedded.services_file.unlink(missing_ok=True)
     embedded.log_dir.mkdir(mode=0o700, exist_ok=True)
     with step(console, "two certificate authorities"):
@@ -113,10 +114,20 @@ def _prepare(embedded: Embedded, console: Console) -> None:
         migrate.upgrade(embedded.database)
 
 
-def _start_supervisor(embedded: Embedded) -> subprocess.Popen[bytes]:
+def _listen(embedded: Embedded, api_port: int | None) -> socket.socket:
+    """First of all, so that nobody else takes the port meanwhile."""
+    if not embedded.config_file.exists():
+        return listen(api_port)
+    _check_port(embedded, api_port)
+    return listen(embedded.api_port)
+
+
+def _start_supervisor(embedded: Embedded, api_socket: socket.socket) -> subprocess.Popen[bytes]:
+    command = ["-m", "tavia.cli.background", "--state-dir", str(embedded.state_dir)]
     with (embedded.log_dir / "supervisor.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tavia.cli.background", "--state-dir", str(embedded.state_dir)],
+            [sys.executable, *command, "--api-socket", str(api_socket.fileno())],
+            pass_fds=(api_socket.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -126,22 +137,12 @@ def _start_supervisor(embedded: Embedded) -> subprocess.Popen[bytes]:
         )
 
 
-def _configure(embedded: Embedded, console: Console, api_port: int | None) -> None:
+def _configure(embedded: Embedded, console: Console, port: int) -> None:
     with step(console, "a cloud of network namespaces and bridges"):
         if not wait_until(lambda: _cloud_answers(embedded), CLOUD_TIMEOUT):
             raise _failed(embedded, "tavia-local-cloud")
-    if embedded.config_file.exists():
-        _check_port(embedded, api_port)
-    else:
-        port = api_port or free_port(API_PORT)
-        _check_free(port)
+    if not embedded.config_file.exists():
         embedded.write_configuration(port)
-
-
-def _check_free(port: int) -> None:
-    if not is_free(port):
-        message = f"another program listens on port {port}: end it, or after tavia down choose another --api-port"
-        raise SeamError(Seam.CONTROL, "port-taken", message)
 
 
 def _check_port(embedded: Embedded, api_port: int | None) -> None:

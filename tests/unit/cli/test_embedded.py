@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 from openstack.config import OpenStackConfig
 
 from tavia import config
-from tavia.cli.embedded import API_HOST, Embedded, free_port, render
+from tavia.cli.embedded import Embedded, listen, render
 from tavia.model.seams import SeamError
 
 
@@ -80,9 +79,10 @@ def test_the_cloud_starts_before_all_others(embedded: Embedded) -> None:
     assert not any(service.may_start() for service in rest)
 
 
-def test_a_port_in_use_is_passed_over() -> None:
-    with socket.socket() as listener:
-        listener.bind((API_HOST, 0))
-        listener.listen()
-        taken: int = listener.getsockname()[1]
-        assert free_port(taken) > taken
+def test_a_port_in_use_is_passed_over_unless_it_was_asked_for() -> None:
+    with listen(None) as ours, listen(None) as theirs:
+        first, second = (each.getsockname()[1] for each in (ours, theirs))
+        assert 9876 <= first < second
+        with pytest.raises(SeamError, match=f"another program listens on port {first}") as refused:
+            listen(first)
+    assert refused.value.code == "port-taken"

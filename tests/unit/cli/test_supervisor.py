@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -122,6 +123,23 @@ def test_a_service_waits_until_it_may_start_and_those_after_it_wait_too(watched:
 
     watched.run(services, look_then_allow)
     assert list(watched.reports()) == ["first", "second", "third"]
+
+
+def test_a_service_finds_its_socket_each_time_it_is_started_and_clients_are_kept_waiting(watched: Watched) -> None:
+    serve_one = (
+        "import os, socket\n"
+        "assert (os.environ['LISTEN_PID'], os.environ['LISTEN_FDS']) == (str(os.getpid()), '1')\n"
+        "client, _ = socket.socket(fileno=3).accept()\n"
+        "client.sendall(b'served')\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def ask_three_times() -> None:
+            for _ in range(3):
+                with socket.create_connection(listening.getsockname(), 20) as client:
+                    assert client.recv(10) == b"served"
+
+        watched.run([Service("one", (sys.executable, "-c", serve_one), listening=listening.fileno())], ask_three_times)
 
 
 def test_sigterm_ends_all_services_the_last_started_first(watched: Watched, tmp_path: Path) -> None:
