@@ -59,15 +59,15 @@ class Unreachable(SeamError):
     an agent that takes the connection and then is silent.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(Seam.MGMT_NET, code, message)
+    def __init__(self, code: str, message: str, detail: str = "") -> None:
+        super().__init__(Seam.MGMT_NET, code, message, detail=detail)
 
 
 class TlsRefused(SeamError):
     """The two sides reach each other and don't trust each other. ``by`` tells who refuses: controller or amphora."""
 
-    def __init__(self, by: str, message: str) -> None:
-        super().__init__(Seam.AGENT, f"tls-refused-by-{by}", message)
+    def __init__(self, by: str, message: str, detail: str = "") -> None:
+        super().__init__(Seam.AGENT, f"tls-refused-by-{by}", message, detail=detail)
         self.by = by
 
 
@@ -91,7 +91,8 @@ class AgentClient:
         connect_timeout: float,
         read_timeout: float,
     ) -> None:
-        self._where = f"the agent of amphora {amphora_id} at {address} port {port}"
+        self._who = f"the agent of amphora {amphora_id}"
+        self._where = f"at {address} port {port}"
         self._context = _context(client_cert, server_ca)
         self._address = (address, port)
         self._connect_timeout = connect_timeout
@@ -141,10 +142,10 @@ class AgentClient:
                 raise self._explained(error) from error
             if len(data) > MOST_ANSWER:
                 answer.close()
-                raise AgentFailed("agent-answer-too-large", f"{self._where} answers more than {MOST_ANSWER} bytes")
+                raise AgentFailed("agent-answer-too-large", f"{self._who} answers more than {MOST_ANSWER} bytes")
         content = _json_object(data)
         if content is None:
-            raise AgentFailed("agent-answer-malformed", f"{self._where} answers {answer.status} without a JSON object")
+            raise AgentFailed("agent-answer-malformed", f"{self._who} answers {answer.status} without a JSON object")
         if answer.status != OK:
             raise _refused(answer.status, content)
         return content
@@ -159,28 +160,30 @@ class AgentClient:
             case NewConnectionError():  # before the next, which it is a kind of
                 return self._unreachable(error.__cause__ or error)
             case ConnectTimeoutError():
-                return Unreachable("agent-timeout", f"{self._where}: no connection in {self._connect_timeout} s")
+                message = f"{self._who}: no connection in {self._connect_timeout} s"
+                return Unreachable("agent-timeout", message, self._where)
             case ProtocolError():
                 return self._closed(cause)
             case _:
-                return Unreachable("agent-connection-failed", f"{self._where}: {error}")
+                return Unreachable("agent-connection-failed", f"{self._who}: no connection", f"{self._where}: {error}")
 
     def _too_slow(self, error: Exception) -> Unreachable:
         words = f"gave no whole answer in {self._longest} s"
         if isinstance(error, HandshakeTimeout):
             words = f"did not finish TLS in {self._connect_timeout} s"
-        return Unreachable("agent-answer-timeout", f"{self._where} took the connection and {words}")
+        return Unreachable("agent-answer-timeout", f"{self._who} took the connection and {words}", self._where)
 
     def _unreachable(self, cause: BaseException) -> Unreachable:
         known = (code for kind, code in ERRNO_CODES.items() if isinstance(cause, kind))
         fallback = "agent-no-route" if isinstance(cause, OSError) else "agent-connection-reset"
-        return Unreachable(next(known, fallback), f"{self._where}: {cause}")
+        return Unreachable(next(known, fallback), f"{self._who}: no connection", f"{self._where}: {cause}")
 
     def _tls_refused(self, cause: BaseException) -> SeamError:
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return self._closed(cause)
         by = "amphora" if _is_alert(cause) else "controller"
-        return TlsRefused(by, f"{self._where}: the {by} refuses the other's certificate or TLS: {cause}")
+        message = f"{self._who}: the {by} refuses the other's certificate or TLS"
+        return TlsRefused(by, message, f"{self._where}: {cause}")
 
     def _closed(self, cause: BaseException) -> SeamError:
         """A broken connection, which may be the amphora's refusal of our certificate.
@@ -203,7 +206,8 @@ class AgentClient:
                 return self._unreachable(cause)
             cause = error
         why = "as it does when [haproxy_amphora] client_cert has expired or is of another authority"
-        return TlsRefused("amphora", f"{self._where}: it ends the connection after the handshake, {why}: {cause}")
+        message = f"{self._who}: it ends the connection after the handshake, {why}"
+        return TlsRefused("amphora", message, f"{self._where}: {cause}")
 
 
 def _is_alert(error: BaseException) -> bool:
@@ -244,6 +248,7 @@ def _context(client_cert: Path, server_ca: Path) -> ssl.SSLContext:
         context.load_verify_locations(server_ca)
         context.load_cert_chain(client_cert)
     except OSError as error:
-        message = f"server_ca {server_ca} or client_cert {client_cert} cannot be used: {error}"
-        raise SeamError(Seam.CONTROL, "controller-certificate-unusable", message) from error
+        message = "[haproxy_amphora] server_ca or client_cert cannot be used"
+        detail = f"{server_ca}, {client_cert}: {error}"
+        raise SeamError(Seam.CONTROL, "controller-certificate-unusable", message, detail=detail) from error
     return context

@@ -107,6 +107,7 @@ def shown(found: Situation, is_ours: bool) -> Mapping[str, Any]:
         "next_try": When(loadbalancer.due_at),
         "last_operation": found.last.id if found.last else None,
         "last_failure": found.last_failure.id if found.last_failure else None,
+        "last_failure_reason": found.last_failure.reason if found.last_failure else None,
         "amphorae": "\n".join(
             f"{amphora.id}  {amphora.role or ''} {amphora.status} {amphora.lb_network_ip or ''}"
             + (f"  {amphora.fault['seam']}/{amphora.fault['code']}" if amphora.fault else "")

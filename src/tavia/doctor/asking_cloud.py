@@ -31,7 +31,7 @@ def logins(conf: cfg.ConfigOpts) -> dict[str, Any]:
     try:
         access = connection.log_in(conf, "service_auth")
     except SeamError as error:
-        refused, nobody = Unknown(error.message), Unknown("Keystone gives no token, see keystone")
+        refused, nobody = Unknown(error.whole), Unknown("Keystone gives no token, see keystone")
         return {"login": refused, "clock": nobody, "services": nobody}
     ahead = (access.issued - datetime.now(UTC)).total_seconds() if access.issued else Unknown("the token has no date")
     return {"login": _login(access, conf.nova.region_name), "clock": ahead}

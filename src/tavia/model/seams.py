@@ -36,7 +36,8 @@ class SeamError(Exception):
     """A failure inside: it names the seam, a stable code and what the operator can do.
 
     ``permanent`` is true for a cause that waiting cannot cure (no image, quota): it is shown at once. ``detail`` is
-    what a server or a file said, with hosts and users in it: for logs and commands, never for clients of the API.
+    what a server or a file said, with hosts and users in it: for logs, commands and the journal, never for clients of
+    the API.
     """
 
     def __init__(self, seam: Seam, code: str, message: str, *, permanent: bool = False, detail: str = "") -> None:
@@ -45,3 +46,9 @@ class SeamError(Exception):
         self.code = code
         self.message = message
         self.permanent = permanent
+        self.detail = detail
+
+    @property
+    def whole(self) -> str:
+        """The message with the detail, for the journal: who reads that is of the house."""
+        return f"{self.message}: {self.detail}" if self.detail else self.message

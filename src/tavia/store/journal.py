@@ -67,7 +67,7 @@ def close_operation(conn: Connection, operation_id: str, state: str, failure: Se
             ended=now(),
             seam=failure.seam if failure else None,
             code=failure.code if failure else None,
-            reason=failure.message if failure else None,
+            reason=failure.whole if failure else None,
         )
     )
 
@@ -100,7 +100,7 @@ def step_failed(conn: Connection, step_id: str, failure: SeamError) -> None:
     conn.execute(
         update(schema.step)
         .where(_step.id == step_id)
-        .values(state="failed", ended=now(), code=failure.code, reason=failure.message)
+        .values(state="failed", ended=now(), code=failure.code, reason=failure.whole)
     )
 
 
@@ -118,7 +118,7 @@ def event(conn: Connection, *, loadbalancer_id: str, what: str, failure: SeamErr
             ended=now(),
             seam=failure.seam,
             code=failure.code,
-            reason=failure.message,
+            reason=failure.whole,
             host=host,
         )
     )

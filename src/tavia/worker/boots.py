@@ -56,7 +56,9 @@ class BootFailed(SeamError):
     """An amphora will not serve any more: its row is marked, what was made for it goes, a retry is a new row."""
 
     def __init__(self, amphora: Amphora, failure: SeamError) -> None:
-        super().__init__(failure.seam, failure.code, failure.message, permanent=failure.permanent)
+        super().__init__(
+            failure.seam, failure.code, failure.message, permanent=failure.permanent, detail=failure.detail
+        )
         self.amphora = amphora
 
 
@@ -208,7 +210,7 @@ class Boots:
     def _unanswered(self, failure: SeamError) -> SeamError:
         waited = f"no answer in {self._options.agent_patience:.0f} s"
         advice = f"; {ADVICE[failure.code]}" if failure.code in ADVICE else ""
-        return SeamError(failure.seam, failure.code, f"{failure.message} ({waited}){advice}")
+        return SeamError(failure.seam, failure.code, f"{failure.message} ({waited}){advice}", detail=failure.detail)
 
 
 def server_name(amphora_id: str, random_length: int) -> str:

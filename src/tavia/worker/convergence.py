@@ -73,6 +73,8 @@ BOOT_POLL = 0.5
 LOOK_AGAIN = 5.0
 """Seconds until an amphora that boots, or one that waits for others to boot or leave, may be looked at again. A worker
 looks each poll_interval, by default 1 s: were a boot's time as long, it would be just missed, and two seconds pass."""
+MOST_DETAIL = 4000
+"""Characters of an error that nobody foresaw: it may hold a whole statement with its values."""
 FURTHEST_AHEAD = 2**32
 """Leases by which a restored database may be behind an agent: ten in each second of thirteen years."""
 
@@ -468,4 +470,5 @@ def _incredible(amphora_id: str, refused: FenceRefused) -> AgentFailed:
 
 def _unforeseen(lease: Lease, error: Exception) -> SeamError:
     LOG.error("load balancer %s", lease.loadbalancer_id, exc_info=error)
-    return SeamError(Seam.CONTROL, "internal-error", f"{type(error).__name__}: {error}")
+    message = "Tavia met an error of its own and tries again; its journal and the worker's log tell the operator more"
+    return SeamError(Seam.CONTROL, "internal-error", message, detail=f"{type(error).__name__}: {error}"[:MOST_DETAIL])

@@ -268,7 +268,9 @@ def _member_port_name(amphora: Amphora, subnet_id: str) -> str:
 
 def _unplugged(amphora: Amphora, port: MemberPort, failure: SeamError) -> SeamError:
     message = f"members on subnet {port.subnet_id} are not reached: amphora {amphora.id} gets no port there: "
-    return SeamError(failure.seam, failure.code, message + failure.message, permanent=failure.permanent)
+    return SeamError(
+        failure.seam, failure.code, message + failure.message, permanent=failure.permanent, detail=failure.detail
+    )
 
 
 def _vip_port_gone(loadbalancer: LoadBalancer, advice: str) -> SeamError:

@@ -166,7 +166,7 @@ def test_it_is_shown_with_its_fault_its_next_try_and_its_last_failure(database: 
     assert (found["id"], found["provisioning_status"]) == (lb_id, "ERROR")
     assert found["why"].startswith("it is tried again in 59 min ")
     assert found["fault"] == "boot/no-quota since 2026-01-02T03:00:00: no cores left"
-    assert found["next_try"] and found["last_failure"] is None
+    assert found["next_try"] and found["last_failure"] is None and found["last_failure_reason"] is None
     assert "why " in run("loadbalancer", "show", "web")
 
 

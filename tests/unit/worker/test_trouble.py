@@ -65,11 +65,20 @@ def steps(world: World) -> list[str]:
 def test_an_unforeseen_error_of_one_step_leaves_the_others_recorded(make_world: MakeWorld) -> None:
     world = make_world(Topology.ACTIVE_STANDBY)
     lb = world.create()
-    world.refuse_boots(lambda number: number == 0, ZeroDivisionError("a bug"))
+    inside = "[SQL: UPDATE secret WHERE host = '10.30.0.1']"
+    world.refuse_boots(lambda number: number == 0, ZeroDivisionError(inside))
     world.converge(lb, passes=1)
     assert "running" not in steps(world)
     assert steps(world).count("failed") == 1
     assert world.fault(lb)["code"] == "internal-error"
+    assert inside not in world.fault(lb)["message"], "it is the tenant's to read"
+    with world.database.read() as conn:
+        (operation,) = history.operations(conn, history.Criteria())
+        failed = [step.reason for step in history.steps(conn, operation) if step.state == "failed"]
+    assert [*failed, operation.reason] == [
+        f"{world.fault(lb)['message']}: ZeroDivisionError: {inside}",
+        f"{world.fault(lb)['message']}: ZeroDivisionError: {inside}",
+    ]
     assert len([a for a in world.tree(lb).amphorae if a.compute_id]) == 1
 
 

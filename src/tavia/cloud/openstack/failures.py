@@ -175,9 +175,9 @@ def credentials_refused(said: str, *, users: bool) -> SeamError:
 
 
 def down(service: str, said: str) -> SeamError:
-    """A service that does not answer, or answers that it cannot."""
-    message = f"{_NAMES[service]} does not do its work: {said}. It is tried again"
-    return SeamError(Seam.BOOT, f"{service}-down", message)
+    """A service that does not answer, or answers that it cannot: what it ``said`` names hosts and URLs."""
+    message = f"{_NAMES[service]} does not do its work. It is tried again"
+    return SeamError(Seam.BOOT, f"{service}-down", message, detail=said)
 
 
 def shortened(said: str) -> str:
