@@ -14,7 +14,8 @@ from xdist.workermanage import NodeManager
 
 ROOMS = (
     "tests/chaos/test_many_controllers",  # Galera and RabbitMQ
-    "tests/local/cli/",  # `tavia up` looks for the first free port of this machine
+    "tests/local/cli/test_openstack_client",  # an instance each
+    "tests/local/cli/test_up_down",
     "tests/chaos/",  # one instance
     "tests/local/service/",  # one instance
     "tests/cluster/store/",  # Galera

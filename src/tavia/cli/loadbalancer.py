@@ -129,13 +129,23 @@ def why(found: Situation, is_ours: bool) -> str:
     return f"{_next(found)}{trouble}"
 
 
+NEXT_LOOK = 10.0
+"""Seconds: workers look each [tavia] poll_interval, by default 1 s, and a busy one takes a while."""
+
+
 def _next(found: Situation) -> str:
     """What comes for one of ours on which nobody works."""
     loadbalancer, last = found.loadbalancer, found.last
     is_new = loadbalancer.generation > loadbalancer.attempted_generation
-    if is_new or (loadbalancer.due_at is not None and loadbalancer.due_at <= found.now):
-        died = f" since the one on {last.host} died or was overtaken" if last and last.state == "lost" else ""
-        return f"it is due, but no worker has taken it yet{died}: does one run?"
+    due_since = loadbalancer.pending_since if is_new else loadbalancer.due_at
+    if is_new or (due_since is not None and due_since <= found.now):
+        if last and last.state == "lost":
+            return f"it is due, but no worker has taken it since the one on {last.host} died or was overtaken"
+        looked_at = max(due_since or 0.0, (last.ended or last.started) if last else 0.0)
+        if found.now - looked_at < NEXT_LOOK:
+            return "it is due: a worker takes it at its next look"
+        since = f" for {duration(found.now - looked_at)}" if looked_at else ""
+        return f"it has been due{since}, but no worker has taken it: does one run? tavia service list"
     if loadbalancer.due_at is not None:
         verb = "tried again" if loadbalancer.fault else "looked at again (an amphora boots)"
         return f"it is {verb} in {duration(loadbalancer.due_at - found.now)}"

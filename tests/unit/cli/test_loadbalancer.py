@@ -63,10 +63,28 @@ JUST_TAKEN = Holder(owner="nonce", until=NOW + 30, operation=None, progress=None
             "a worker on ctl-2 works on it (update) since 2026-01-02 03:04:00Z; what failed last: boot/no-quota",
         ),
         (situation(JUST_TAKEN), "a worker took it a moment ago (lease nonce)"),
-        (situation(generation=7, attempted_generation=6), "it is due, but no worker has taken it yet: does one run?"),
+        (
+            situation(generation=7, attempted_generation=6, pending_since=NOW - 65),
+            "it has been due for 1 min 5 s, but no worker has taken it: does one run? tavia service list",
+        ),
+        (
+            situation(generation=7, attempted_generation=6, pending_since=NOW - 3),
+            "it is due: a worker takes it at its next look",
+        ),
         (
             situation(last=operation(state="lost"), **(AT_REST | {"due_at": NOW - 1})),
-            "it is due, but no worker has taken it yet since the one on ctl-2 died or was overtaken: does one run?",
+            "it is due, but no worker has taken it since the one on ctl-2 died or was overtaken",
+        ),
+        (  # an amphora boots for long: it is looked at twice a second
+            situation(
+                last=operation(state="waiting", ended=NOW - 1),
+                **(AT_REST | {"attempted_generation": 6, "pending_since": NOW - 200}),
+            ),
+            "it is due: a worker takes it at its next look",
+        ),
+        (
+            situation(last=operation(state="waiting", ended=NOW - 60), **(AT_REST | {"due_at": NOW - 59})),
+            "it has been due for 59.0 s, but no worker has taken it: does one run? tavia service list",
         ),
         (
             situation(**AT_REST, due_at=NOW + 35, fault=FAULT, provisioning_status=ProvisioningStatus.ERROR),
