@@ -227,7 +227,9 @@ def test_one_that_waits_stays_as_it_is_and_comes_back(make_stand: MakeStand) -> 
     ours.database.write(wait)
     assert 0.0 < due_in(ours) <= 60.0
     waiting = ours.loadbalancer
-    assert waiting == replace(before, attempted_generation=generation, due_at=waiting.due_at)
+    assert waiting == replace(
+        before, attempted_generation=generation, due_at=waiting.due_at, updated_at=waiting.updated_at
+    )
     ours.database.write(partial(wait, fault=REFUSAL))
     assert ours.loadbalancer.fault == asdict(REFUSAL)
     assert theirs.loadbalancer == others

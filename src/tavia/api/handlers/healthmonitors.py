@@ -8,8 +8,7 @@ from typing import Any
 import falcon
 from sqlalchemy import Connection, Select
 
-from tavia.api import quotas, rules
-from tavia.api.bodies import Body
+from tavia.api import quotas, rules, schemas
 from tavia.api.changes import touch_pools
 from tavia.api.errors import ApiError
 from tavia.api.graph import Graph
@@ -27,8 +26,8 @@ class HealthMonitors(ChildWriter):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self.post_body = Body(HealthMonitor, "C")
-        self.put_body = Body(HealthMonitor, "U")
+        self.post_body = schemas.post(HealthMonitor)
+        self.put_body = schemas.put(HealthMonitor)
 
     def related(self, conn: Connection, rows: Sequence[Any], ids: Select[tuple[str]]) -> Related:
         """Its pool."""

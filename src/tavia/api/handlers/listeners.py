@@ -29,8 +29,8 @@ class Listeners(ChildWriter):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self.post_body = schemas.listener_post(backend.conf)
-        self.put_body = schemas.listener_put(backend.conf)
+        self.post_body = schemas.listener_post(schemas.timeouts(backend.conf))
+        self.put_body = schemas.listener_put(schemas.timeouts(backend.conf))
 
     def related(self, conn: Connection, rows: Sequence[Any], ids: Select[tuple[str]]) -> Related:
         """Its load balancer."""

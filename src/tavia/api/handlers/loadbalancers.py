@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Select
 
 from tavia.api import quotas, rules, schemas
 from tavia.api.access import access_of
-from tavia.api.bodies import Body
 from tavia.api.errors import ApiError, validation_failure
 from tavia.api.graph import Graph
 from tavia.api.handlers.common import Backend, Related, Writer, flag
@@ -44,8 +43,8 @@ class LoadBalancers(Writer):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self.post_body = schemas.loadbalancer_post(backend.conf)
-        self.put_body = Body(LoadBalancer, "U")
+        self.post_body = schemas.loadbalancer_post(schemas.timeouts(backend.conf))
+        self.put_body = schemas.put(LoadBalancer)
 
     def related(self, conn: Connection, rows: Sequence[Any], ids: Select[tuple[str]]) -> Related:
         """The ids of listeners and pools."""

@@ -8,12 +8,11 @@ from functools import partial
 from typing import Any
 
 import falcon
-from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection
 
-from tavia.api import quotas, rules
+from tavia.api import quotas, rules, schemas
 from tavia.api.access import access_of
-from tavia.api.bodies import Body, list_of, read_json, root_of, validated
+from tavia.api.bodies import read_json, root_of, validated
 from tavia.api.changes import Unchanged, touch_pools
 from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
@@ -32,9 +31,9 @@ class Members(ChildWriter):
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
-        self.post_body = Body(Member, "C")
-        self.put_body = Body(Member, "U")
-        self._set: TypeAdapter[Any] = TypeAdapter(list_of(self.post_body))
+        self.post_body = schemas.post(Member)
+        self.put_body = schemas.put(Member)
+        self._set = schemas.members_put()
 
     def scope(self, conn: Connection, **parents: str) -> Sequence[ColumnElement[bool]]:
         """The members of the pool in the path, which must be there."""
