@@ -29,7 +29,7 @@ down: ## Stop Tavia and remove all that it made; what was installed stays
 
 check: $(CLUSTER) lint ## What to run after each change, a minute or two: lint, then the tests that start nothing large
 	@echo "==> tests: unit, api"
-	@$(BIN)/pytest -n $(CHECK_PROCESSES) tests/unit tests/api $(ARGS)
+	@$(BIN)/pytest -n $(CHECK_PROCESSES) -m "not large" --hypothesis-profile quick tests/unit tests/api $(ARGS)
 
 test: $(CLUSTER) ## Install what is missing, run the tests, but for those on a real OpenStack and of the image
 	@echo "==> tests: real HAProxy, keepalived, TLS, network namespaces, MariaDB, RabbitMQ and Keystone"

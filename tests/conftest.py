@@ -15,6 +15,7 @@ from mariadb import Galera, MariaDb
 from rabbitmq import RabbitMQ
 
 hypothesis.settings.register_profile("tavia", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("tavia")
 
 
@@ -32,6 +33,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> side_by_side
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "mariadb" in getattr(item, "fixturenames", ()) or "mariadb" in item.name:
+            item.add_marker("large")
     if hasattr(config, "workerinput"):  # one of the processes of `pytest -n`
         items.sort(key=lambda item: side_by_side.rank(item.nodeid))
 

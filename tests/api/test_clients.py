@@ -33,6 +33,8 @@ from tavia.store.database import Database
 from tavia.store.migrate import upgrade
 from tavia.store.opening import open_database
 
+pytestmark = pytest.mark.large
+
 
 @dataclass
 class Service:

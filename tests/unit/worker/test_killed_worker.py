@@ -24,6 +24,8 @@ from tavia.model.tree import Tree
 from tavia.store import intents
 from tavia.worker.security import group_name, security_rules
 
+pytestmark = pytest.mark.large
+
 MakeWorld = Callable[..., World]
 
 
