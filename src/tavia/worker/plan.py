@@ -11,7 +11,7 @@ missing ones, remove what is replaced or plugged for nothing, and only then wait
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -141,7 +141,8 @@ class Facts:
     ``failed``: why a role's amphora did not boot, or its old one was not fenced; ``undone``: why an optional step was
     not done; both are tried again by the next convergence only. ``queued``: amphorae that may not boot yet, because too
     many do; ``leaving``: amphorae whose server compute deletes when it has built it; ``plugged_again``: what plugged
-    ports that an agent did not see; ``vip_secured``: the VIP's port is there, and guarded.
+    ports that an agent did not see; ``vip_secured``: the VIP's port is there, and guarded; ``without_vip``: amphorae
+    that compute did not power off, and whose port the network no longer lets use the VIP.
     """
 
     silent: frozenset[str] = frozenset()
@@ -154,6 +155,7 @@ class Facts:
     queued: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     plugged_again: set[Step] = field(default_factory=set)
+    without_vip: set[str] = field(default_factory=set)
     committed_generation: int = 0
     vip_secured: bool = False
     vip_released: bool = False
@@ -181,14 +183,17 @@ def plan(tree: Tree, facts: Facts, desired: Desired) -> Answer:
     if steps := _not_undone(facts, () if is_secured else _secure(tree, facts), _prepare(tree, facts, desired)):
         return Do(steps)
     outdated = [a for a in carrying if not _runs(a, tree, desired) and not _given_up(a, facts)]
-    if outdated:
-        return Do(tuple(Step(Kind.PUSH_BUNDLE, a.id) for a in outdated))
+    standing = [a for a in outdated if _speaks(a)]
+    newcomers = outdated if all(_is_no_rival(a, tree, facts, desired) for a in carrying if _speaks(a)) else []
+    if told_next := standing or newcomers:
+        return Do(tuple(Step(Kind.PUSH_BUNDLE, a.id) for a in told_next))
     applied = is_secured and any(_runs(a, tree, desired) for a in carrying)
     if applied and facts.committed_generation < tree.generation:
         return Commit()
-    if steps := _not_undone(facts, _fence(tree, facts), _boot(tree, facts), _leftovers(tree, facts, desired)):
+    if steps := _not_undone(facts, _fence(tree, facts, desired), _boot(tree, facts), _leftovers(tree, facts, desired)):
         return Do(steps)
-    return _obstacle(tree, facts) or Converged(missed=tuple(a.id for a in carrying if not _runs(a, tree, desired)))
+    missed = tuple(a.id for a in carrying if a.id in facts.unreachable and not _runs(a, tree, desired))
+    return _obstacle(tree, facts) or (None if missed else _untold(outdated)) or Converged(missed)
 
 
 def _not_undone(facts: Facts, *choices: Iterable[Step]) -> tuple[Step, ...]:
@@ -206,6 +211,12 @@ def _obstacle(tree: Tree, facts: Facts) -> Failed | Wait | None:
     if facts.queued:
         return Wait(f"amphora {', '.join(sorted(facts.queued))} waits for others to boot: build_rate_limit")
     return None
+
+
+def _untold(newcomers: Sequence[Amphora]) -> Wait | None:
+    """Halves that are ready to serve, and whose peers neither know of them nor are fenced."""
+    ids = ", ".join(a.id for a in newcomers)
+    return Wait(f"amphora {ids} waits until its peer knows of it or is fenced", "peer-not-told") if ids else None
 
 
 def _removal(tree: Tree, facts: Facts) -> Answer:
@@ -265,6 +276,20 @@ def _ready(amphora: Amphora, facts: Facts) -> bool:
     return amphora.status is AmphoraStatus.ALLOCATED or amphora.id in facts.answering
 
 
+def _speaks(amphora: Amphora) -> bool:
+    """Whether its keepalived runs, or may: it has had a bundle.
+
+    Its peer is to know of it by then, or both hold the VIP: with unicast peers neither hears who it was not told of.
+    So who speaks already takes each bundle first, and who was never told to waits for that.
+    """
+    return amphora.status is AmphoraStatus.ALLOCATED
+
+
+def _is_no_rival(amphora: Amphora, tree: Tree, facts: Facts, desired: Desired) -> bool:
+    """Whether one that speaks shares the VIP with a newcomer as they should: it knows it, or lost the VIP's address."""
+    return _runs(amphora, tree, desired) or amphora.id in facts.without_vip
+
+
 def _runs(amphora: Amphora, tree: Tree, desired: Desired) -> bool:
     return amphora.applied_generation >= tree.generation and amphora.applied_hash == desired.hashes[amphora.id]
 
@@ -274,18 +299,27 @@ def _given_up(amphora: Amphora, facts: Facts) -> bool:
     return amphora.id in facts.unreachable or is_replaced_and_silent
 
 
-def _fence(tree: Tree, facts: Facts) -> Iterator[Step]:
-    """One role at a time, so that the other half carries the traffic meanwhile; the VRRP master's comes last."""
-    switchable = []
+def _fence(tree: Tree, facts: Facts, desired: Desired) -> Iterator[Step]:
+    """One role at a time, so that the other half carries the traffic meanwhile; the VRRP master's comes last.
+
+    Before it comes who cannot be told of its new peer: that one waits for its fence.
+    """
+    carrying, switchable = serving(tree, facts), []
     for role in tree.loadbalancer.topology.roles:
         new, old = _kept(tree, role), _unfenced(tree, role)
-        is_ready = new is not None and _ready(new, facts) and role not in facts.failed
-        if not is_ready:
-            old = _in_the_way(tree, role, facts)
+        peers = [a for a in carrying if a.role is not role]
+        is_told = all(_is_no_rival(a, tree, facts, desired) for a in peers if _speaks(a))
+        lost = [a for a in old if _given_up(a, facts)]
+        if role in facts.failed or new is None or not _ready(new, facts):
+            is_in_a_newcomers_way = role not in facts.failed and not all(_speaks(a) for a in peers)
+            old = (lost if is_in_a_newcomers_way else []) or _in_the_way(tree, role, facts)
+        elif not is_told:
+            old = lost
         if old:
-            switchable.append((any(a.id == facts.vrrp_master for a in old), role is Role.MASTER, old))
+            order = (not lost, any(a.id == facts.vrrp_master for a in old), role is Role.MASTER)
+            switchable.append((order, old))
     if switchable:
-        _, _, old = min(switchable, key=lambda entry: entry[:2])
+        _, old = min(switchable, key=lambda entry: entry[0])
         yield from (Step(Kind.FENCE_AMPHORA, a.id) for a in old)
 
 

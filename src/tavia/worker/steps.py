@@ -141,6 +141,7 @@ class Steps:
         except SeamError:
             if amphora.id in (*facts.silent, *facts.unreachable):  # where a host is silent its network may still obey
                 self._take_vip(amphora)
+                facts.without_vip.add(amphora.id)
             raise
         self._take_vip(amphora)
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.PENDING_DELETE})
