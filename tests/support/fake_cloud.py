@@ -57,6 +57,7 @@ class FakeCompute:
         self.specs: list[ServerSpec] = []
         self.groups: dict[str, str] = {}
         self.boots_to = ServerStatus.ACTIVE
+        self.not_listed: set[str] = set()
         self._switch = switch
 
     def boot(self, spec: ServerSpec) -> str:
@@ -78,7 +79,8 @@ class FakeCompute:
         return self.found.get(server_id)
 
     def servers(self, tags: frozenset[str]) -> list[Server]:
-        return sorted((s for s in self.found.values() if tags <= s.tags), key=lambda s: s.created_at)
+        listed = (s for s in self.found.values() if tags <= s.tags and s.id not in self.not_listed)
+        return sorted(listed, key=lambda s: s.created_at)
 
     def power_off(self, server_id: str) -> None:
         def off() -> None:

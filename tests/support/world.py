@@ -112,8 +112,8 @@ class FakeAgent:
         self.world.agent_configs.append((self.amphora.id, text))
 
     def _reach(self) -> None:
-        servers = self.world.compute.servers(frozenset({f"tavia-amphora={self.amphora.id}"}))
-        is_on = any(s.status is ServerStatus.ACTIVE for s in servers)
+        tag = f"tavia-amphora={self.amphora.id}"
+        is_on = any(s.status is ServerStatus.ACTIVE and tag in s.tags for s in self.world.compute.found.values())
         if not is_on or self.world.cut_off & {self.amphora.id, "*"}:
             raise Unreachable("agent-connect-refused", f"no agent at {self.amphora.lb_network_ip}")
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from tavia.amphora.bundle import Bundle, Fence
 from tavia.amphora.client import AgentClient, TlsRefused, Unreachable
 from tavia.amphora.noop import NoopAgentClient
 from tavia.amphora.protocol import AgentFailed
-from tavia.cloud.protocols import Cloud, Server, ServerStatus
+from tavia.cloud.protocols import Cloud, NotFound, Server, ServerStatus
 from tavia.model.member_ports import as_column, member_ports, planned
 from tavia.model.resources import Amphora
 from tavia.model.seams import SeamError
@@ -139,7 +140,8 @@ class Steps:
                 else:
                     compute.power_off(server.id)
         except SeamError:
-            if amphora.id in (*facts.silent, *facts.unreachable):  # where a host is silent its network may still obey
+            is_lost = amphora.id in (*facts.silent, *facts.unreachable)
+            if is_lost and _another_serves(tree, amphora, facts):  # where a host is silent its network may still obey
                 self._take_vip(amphora)
                 facts.without_vip.add(amphora.id)
             raise
@@ -147,9 +149,14 @@ class Steps:
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.PENDING_DELETE})
 
     def _take_vip(self, amphora: Amphora) -> None:
-        for port in self._cloud.networking.ports(self.options.tags(amphora)):
+        networking = self._cloud.networking
+        ports = {port.id: port for port in networking.ports(self.options.tags(amphora))}
+        with suppress(NotFound):
+            if amphora.vrrp_port_id and amphora.vrrp_port_id not in ports:  # a tag may be gone
+                ports[amphora.vrrp_port_id] = networking.port(amphora.vrrp_port_id)
+        for port in ports.values():
             if port.allowed_addresses:
-                self._cloud.networking.set_allowed_addresses(port.id, frozenset())
+                networking.set_allowed_addresses(port.id, frozenset())
 
     def _remove_amphora(self, tree: Tree, step: Step, facts: Facts) -> Record:
         amphora = amphora_of(tree, step)
@@ -172,4 +179,19 @@ class Steps:
         return is_in_time and any(server.status is ServerStatus.BUILDING for server in self._servers(amphora))
 
     def _servers(self, amphora: Amphora) -> Sequence[Server]:
-        return self._cloud.compute.servers(self.options.tags(amphora))
+        """All that are tagged as its own, and the one in its row.
+
+        That is asked for by its id: a list leaves out what is behind a part of the cloud that does not answer (a cell).
+        """
+        compute = self._cloud.compute
+        found = {server.id: server for server in compute.servers(self.options.tags(amphora))}
+        if amphora.compute_id and amphora.compute_id not in found and (its := compute.server(amphora.compute_id)):
+            found[its.id] = its
+        return list(found.values())
+
+
+def _another_serves(tree: Tree, amphora: Amphora, facts: Facts) -> bool:
+    """Whether somebody is ready to take the VIP of one that may still serve."""
+    lost = (*facts.silent, *facts.unreachable)
+    others = (a for a in tree.amphorae if a.role is not amphora.role and a.id not in lost)
+    return any(a.status is AmphoraStatus.ALLOCATED or a.id in facts.answering for a in others)

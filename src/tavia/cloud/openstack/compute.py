@@ -153,7 +153,6 @@ def _request(spec: ServerSpec) -> dict[str, Any]:
 
 _STATUSES = {
     "BUILD": ServerStatus.BUILDING,
-    "REBUILD": ServerStatus.BUILDING,
     "ACTIVE": ServerStatus.ACTIVE,
     "PASSWORD": ServerStatus.ACTIVE,
     "REBOOT": ServerStatus.ACTIVE,
