@@ -129,7 +129,11 @@ def test_files_of_somebody_else_are_neither_used_nor_removed(driver: Driver) -> 
 def test_a_service_that_cannot_start_is_told_with_its_own_last_words(driver: Driver) -> None:
     driver.embedded.state_dir.mkdir()
     driver.embedded.marker.touch()
-    driver.embedded.config_file.write_text(f"[api_settings]\nauth_strategy = noauth\nbind_port = {free_port()}\n")
+    drivers = "\n".join(f"{kind}_driver = {kind}_noop_driver" for kind in ("compute", "network", "image"))
+    driver.embedded.config_file.write_text(
+        f"[api_settings]\nauth_strategy = noauth\nbind_port = {free_port()}\n[controller_worker]\n{drivers}\n"
+        f"[database]\nconnection = {driver.embedded.database}\n"
+    )
     refused = driver.tavia("up", ok=False)
     assert refused.returncode == 1
     assert "heartbeat_key" in refused.stderr
