@@ -56,6 +56,9 @@ class Noting:
     async def observe(self, files: Files) -> Facts:
         return {"listeners": {self.name: 1}, f"{self.name}_up": True}
 
+    async def watch(self) -> None:
+        self.done.append(f"{self.name} is watched")
+
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
