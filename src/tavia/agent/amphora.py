@@ -64,8 +64,9 @@ class Amphora:
                 self.fault = str(error)
 
     async def observe(self) -> dict[str, Any]:
-        """What its programs know of themselves (:data:`tavia.agent.program.Facts`)."""
-        return merged([await program.observe(_files(self.bundle)) for program in self.programs])
+        """What its programs know of themselves (:data:`tavia.agent.program.Facts`), and what it sees of its network."""
+        facts = merged([await program.observe(_files(self.bundle)) for program in self.programs])
+        return facts | {"no_carrier": tuple(interfaces.without_carrier(_interfaces(self.bundle)))}
 
     async def watch(self) -> None:
         """For ever: alive is not well. None is asked while a bundle is put in force: loading, it may have no answer."""
