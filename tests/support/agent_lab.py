@@ -127,14 +127,15 @@ class Lab:
         """What ``ip`` shows there."""
         return subprocess.run(["ip", "-n", namespace, *words], capture_output=True, text=True, check=True).stdout
 
-    def plug(self, namespace: str, name: str, mac: str) -> None:
-        """An interface on the bridge, down and without addresses."""
+    def plug(self, namespace: str, name: str, mac: str) -> str:
+        """An interface on the bridge, down and without addresses; its other end's name, in the hub."""
         port = f"p{next(COUNTER)}"
         self.ip(
             self.hub,
             f"link add {port} type veth peer name {name} address {mac} netns {namespace}",
             f"link set {port} master br0 up",
         )
+        return port
 
     def host(self, number: int = 0, source: Path | None = None) -> AgentHost:
         """``source`` is where another agent than today's is imported from."""
@@ -257,7 +258,7 @@ class AgentHost:
 
     def plug(self) -> None:
         """The data interface, under a name that nobody wants."""
-        self.lab.plug(self.netns, "plugged", self.mac)
+        self.port = self.lab.plug(self.netns, "plugged", self.mac)
 
     @property
     def _inner(self) -> int:

@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 """Between two tries to put the bundle on the disk in force: an interface may be plugged in after the agent's start."""
+WATCH_SECONDS = 3.0
+"""Between two looks for a program that hangs. One look is over at once, or after 6 s with one that does."""
 FORMER_SUFFIXES = {".pid", ".log", ".loaded", ".state"}
 
 
@@ -62,8 +64,17 @@ class Amphora:
                 self.fault = str(error)
 
     async def observe(self) -> dict[str, Any]:
-        """What its programs know of themselves (:data:`tavia.agent.program.Facts`)."""
-        return merged([await program.observe(_files(self.bundle)) for program in self.programs])
+        """What its programs know of themselves (:data:`tavia.agent.program.Facts`), and what it sees of its network."""
+        facts = merged([await program.observe(_files(self.bundle)) for program in self.programs])
+        return facts | {"no_carrier": tuple(interfaces.without_carrier(_interfaces(self.bundle)))}
+
+    async def watch(self) -> None:
+        """For ever: alive is not well. None is asked while a bundle is put in force: loading, it may have no answer."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            async with self._lock:
+                for program in self.programs:
+                    await program.watch()
 
     async def resume(self) -> None:
         """Put the bundle from the disk in force, trying until it is or another one comes."""

@@ -32,6 +32,8 @@ FILE = ProgramFile.HAPROXY
 
 LOAD_SECONDS = 20.0
 """How long HAProxy may take to load a configuration."""
+GIVE_UP_SECONDS = 60.0
+"""One that never answered since its start is hung then: who needs more than LOAD_SECONDS is late, not dead."""
 POLL_SECONDS = 0.01
 SIGNAL_SECONDS = 3.0
 """A reload is asked for again after this time: a master that is just loading loses the signal."""
@@ -72,6 +74,7 @@ class Haproxy:
         self._drains: set[asyncio.Task[None]] = set()
         self._checks: set[asyncio.Task[None]] = set()
         self._leaving: set[str] = set()
+        self._loads_until = 0.0
         self._totals = Totals(base / "haproxy.totals")
         self._socket = StatsSocket(paths.HAPROXY_SOCKET, self.account)
         self.daemon = Daemon(
@@ -138,6 +141,13 @@ class Haproxy:
             return facts | {"haproxy_up": False}
         return facts | {"listeners": seen.listeners, "pools": seen.pools}
 
+    async def watch(self) -> None:
+        """It answers on its stats socket, whoever of its threads is busy. See Program."""
+        if time.monotonic() > self._loads_until and await self.daemon.is_hung(self._answers):
+            LOG.error("HAProxy does not answer on its stats socket: killed, to be started again")
+            self._say(DEAD)
+            self.daemon.kill()
+
     async def _seen(self) -> Observation:
         """Raises SocketSilent."""
         answer = await self._socket.ask(QUESTION)
@@ -174,6 +184,7 @@ class Haproxy:
         await self.daemon.stop()  # it may be waiting for its next try
         self._clear_away()
         restarts = self.daemon.restarts
+        self._loads_until = time.monotonic() + GIVE_UP_SECONDS
         self.daemon.start()
         async with _deadline():
             while not await self._answers():
@@ -228,13 +239,19 @@ class Haproxy:
             return False
 
     def _died(self) -> None:
-        """First of all VRRP must move; what follows takes longer."""
+        """First of all VRRP must move; what follows takes longer.
+
+        Its workers end with their master by themselves, but for one that hangs: it would still get its share of the
+        connections, and answer none.
+        """
         self._say(DEAD)
+        self.daemon.kill()
         self._stop_drains()
         self._clear_away()
         self._changed()
 
     def _restarted(self) -> None:
+        self._loads_until = time.monotonic() + GIVE_UP_SECONDS
         task = asyncio.create_task(self._await_up())
         self._checks.add(task)
         task.add_done_callback(self._checks.discard)
@@ -250,6 +267,7 @@ class Haproxy:
             await asyncio.sleep(POLL_SECONDS)
 
     def _is_up(self) -> None:
+        self._loads_until = 0.0
         self._say(HEALTHY)
         self._changed()
 

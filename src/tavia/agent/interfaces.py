@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
+import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
@@ -24,6 +27,9 @@ Links = list[dict[str, Any]]
 
 PLUG_SECONDS, PLUG_POLL = 5.0, 0.05
 """How long an interface that was plugged in may take to show, and the time between two looks."""
+
+SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
+"""netdevice(7): an interface's flags, and the one that it has while it is up and has carrier."""
 
 SYSCTLS = {
     # The standby's HAProxy binds the VIP before VRRP brings it.
@@ -74,6 +80,20 @@ async def _plugged(macs: set[str]) -> list[Links]:
         if time.monotonic() > deadline:
             raise AgentFailed("interface-missing", f"no interface has the MAC address {', '.join(missing)}")
         await asyncio.sleep(PLUG_POLL)
+
+
+def without_carrier(wanted: Iterable[Interface]) -> list[str]:
+    """The names of those that carry nothing: down, unplugged at the other end, or not there at all."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        return [each.name for each in wanted if not _runs(asked, each.name)]
+
+
+def _runs(asked: socket.socket, name: str) -> bool:
+    try:
+        answer = fcntl.ioctl(asked, SIOCGIFFLAGS, struct.pack("16sh14x", name.encode(), 0))
+    except OSError:
+        return False
+    return bool(struct.unpack("16sh14x", answer)[1] & IFF_RUNNING)
 
 
 async def announce(added: Iterable[tuple[str, str]]) -> None:

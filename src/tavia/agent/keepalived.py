@@ -123,6 +123,14 @@ class Keepalived:
             "peer_seen": await self._peer_is_seen(),
         }
 
+    async def watch(self) -> None:
+        """Nobody can ask it anything without a file and a line in its log, but it reads signals where it sends adverts:
+        in the one loop that each of its two processes has. See Program.
+        """
+        if await self.daemon.is_hung(self.daemon.reads_signals):
+            LOG.error("keepalived does not read its signals: killed, to be started again")
+            self.daemon.kill()
+
     async def _stop(self) -> Action:
         was_kept = self.daemon.kept
         await self.daemon.stop()

@@ -13,7 +13,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +29,8 @@ STEADY = 10.0
 """Seconds a daemon must have run for its next restart to be at once."""
 LONGEST_DELAY = 10.0
 STOP_SECONDS = 5.0
+PROBES, PROBE_SECONDS, PROBE_POLL = 3, 2.0, 0.05
+"""How many times in a row a daemon may leave a question unanswered, how long each, and between two tries at one."""
 MAX_LOG = 1 << 20
 """Bytes that a daemon's log may have before it is emptied."""
 WRITE_PID_AND_EXEC = 'echo $$ >"$0" && exec "$@"'
@@ -96,6 +99,7 @@ class Daemon:
         self._died = died
         self._restarted = restarted
         self._child: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._pidfd: int | None = None
         self._keeper: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -121,6 +125,7 @@ class Daemon:
             os.close(pidfd)
             return False
         LOG.info("%s goes on as process %d", self.name, pid)
+        self._pid = pid
         self._keep(pidfd)
         return True
 
@@ -141,9 +146,42 @@ class Daemon:
         try:
             await asyncio.wait_for(_exited(self._pidfd), STOP_SECONDS)
         except TimeoutError:
-            self.signal(signal.SIGKILL)
+            self.kill()
             await _exited(self._pidfd)
         self._reap()
+
+    def kill(self) -> None:
+        """End it hard, with all that it started: a child that hangs would keep its sockets, and see no parent's end."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
+
+    async def is_hung(self, answers: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether it runs and does not answer, PROBES times in a row for PROBE_SECONDS each.
+
+        What is only busy must pass. Its loop then still turns, many times in one probe, and whose does not for all six
+        seconds serves nobody: clients, checks and VRRP's peer have given it up. More than one probe, because each
+        begins anew: one question may be lost with a worker that just leaves, or run out while this whole machine was
+        paused, to be moved to another host. Not to be asked while it loads, which takes as long as it takes.
+        """
+        for _ in range(PROBES):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_SECONDS):
+                    while self.running and not await answers():
+                        await asyncio.sleep(PROBE_POLL)
+                    return False
+        return True
+
+    async def reads_signals(self) -> bool:
+        """Whether it and its children have taken SIGCHLD, for one whose loop reads signals with signalfd(2).
+
+        It is blocked there, hence pending until the loop gets to it; and it means nothing: "look after your children".
+        """
+        processes = [self._pid, *_children(self._pid)]
+        for pid in processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCHLD)
+        await asyncio.sleep(PROBE_POLL)
+        return not any(_is_pending(signal.SIGCHLD, pid) for pid in processes)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing when it does not run."""
@@ -186,7 +224,8 @@ class Daemon:
             self._child = subprocess.Popen(
                 wrapped, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        return os.pidfd_open(self._child.pid)
+        self._pid = self._child.pid
+        return os.pidfd_open(self._pid)
 
     def _reap(self) -> None:
         if self._pidfd is not None:
@@ -212,6 +251,23 @@ async def _exited(pidfd: int) -> None:
         await ended.wait()
     finally:
         loop.remove_reader(pidfd)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _is_pending(number: signal.Signals, pid: int) -> bool:
+    """For the process as a whole, as one that was sent with kill(2)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    pending = re.search(r"^ShdPnd:\t(\w+)$", status, re.MULTILINE)
+    return bool(pending and int(pending[1], 16) >> (number - 1) & 1)
 
 
 def _scratch(content: str = "") -> BinaryIO:

@@ -54,6 +54,12 @@ class Program(Protocol):
     async def observe(self, files: Files) -> Facts:
         """How it is, where it is to run ``files``. Asked with each heartbeat, so it bounds its log here too."""
 
+    async def watch(self) -> None:
+        """Kill what runs and hangs: it is started again, as after any death.
+
+        Asked all the time, but never while a bundle is put in force.
+        """
+
 
 def merged(facts: Iterable[Facts]) -> dict[str, Any]:
     """What several programs know together: what is a mapping for more than one of them (listeners, pools) is one."""

@@ -87,12 +87,14 @@ async def _serve(config: AgentConfig, config_path: Path) -> None:
     listening = listening or [_listening(config.bind_host, config.bind_port)]
     async with asyncio.TaskGroup() as tasks:
         resuming = tasks.create_task(amphora.resume())
+        watching = tasks.create_task(amphora.watch())
         beating = tasks.create_task(heartbeats.run())
         said = "tavia: agent ready: version %s in amphora %s, start number %d"
         LOG.info(said, OWN_VERSION, config.amphora_id, amphora.boot_count)
         systemd.say_ready(manager)
         await server.serve(sockets=listening)
         resuming.cancel()
+        watching.cancel()
         beating.cancel()
 
 

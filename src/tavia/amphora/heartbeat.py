@@ -38,6 +38,7 @@ MAX_COUNT = 2**63 - 1
 """What a database's BIGINT holds."""
 MAX_TEXT = 64
 """Characters of a hash or a version."""
+MAX_INTERFACES = 32
 MAX_ENTRIES = 50_000
 """Listeners, pools and members of one amphora in all."""
 
@@ -47,6 +48,7 @@ MEMBER_WORDS = frozenset({"UP", "DOWN", "DRAIN", "MAINT", "NOLB", "no check"})
 VRRP_STATES = frozenset({"MASTER", "BACKUP", "FAULT"})
 
 ID = re.compile(r"[0-9A-Za-z_-]{1,36}")
+INTERFACE = re.compile(r"[0-9A-Za-z_.-]{1,15}")
 POOL_KEY = re.compile(rf"{ID.pattern}(:{ID.pattern})?")
 
 
@@ -105,8 +107,9 @@ class Heartbeat:
     ``generation`` is 0 and ``bundle_hash`` None before the first bundle. ``vrrp_state`` is MASTER, BACKUP, FAULT, or
     None without VRRP; ``peer_seen`` is None when nothing is known of the other amphora. ``haproxy_up`` is true when
     HAProxy should not run at all, too. ``haproxy_restarts`` counts its deaths since the agent's start.
-    ``start_id`` and ``agent_version`` are None from an agent that does not tell them yet. What a newer agent
-    says beside is left alone.
+    ``no_carrier`` names the interfaces of its bundle that carry nothing, whatever runs behind them.
+    ``start_id``, ``agent_version`` and ``no_carrier`` are None from an agent that does not tell them yet. What a newer
+    agent says beside is left alone.
     """
 
     amphora_id: str
@@ -120,6 +123,7 @@ class Heartbeat:
     haproxy_up: bool = False
     haproxy_restarts: int = 0
     agent_version: str | None = None
+    no_carrier: tuple[str, ...] | None = None
     complete: bool = True
     listeners: Mapping[str, ListenerReport] = field(default_factory=dict)
     pools: Mapping[str, PoolReport] = field(default_factory=dict)
@@ -228,6 +232,7 @@ def _heartbeat(amphora_id: str, content: dict[str, Any]) -> Heartbeat:
         haproxy_up=_flag(content["haproxy_up"]),
         haproxy_restarts=_count(content["haproxy_restarts"]),
         agent_version=_optional(_ascii, content.get("agent_version")),
+        no_carrier=_optional(_interfaces, content.get("no_carrier")),
         complete=_flag(content["complete"]),
         listeners={_id(i): _listener(report) for i, report in content["listeners"].items()},
         pools={_pool_key(i): _pool(report) for i, report in content["pools"].items()},
@@ -279,6 +284,18 @@ def _ascii(value: Any) -> str:
 def _id(value: Any) -> str:
     if type(value) is not str or not ID.fullmatch(value):
         raise ValueError(f"not an id: {value!r:.40}")
+    return value
+
+
+def _interfaces(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or len(value) > MAX_INTERFACES:
+        raise ValueError(f"not at most {MAX_INTERFACES} interfaces: {value!r:.80}")
+    return tuple(_interface(name) for name in value)
+
+
+def _interface(value: Any) -> str:
+    if type(value) is not str or not INTERFACE.fullmatch(value):
+        raise ValueError(f"not an interface's name: {value!r:.40}")
     return value
 
 

@@ -29,7 +29,8 @@ class Evidence:
     """The facts about one amphora; what nobody looked at stays unknown.
 
     ``heartbeats``: they arrive. ``refused``: they arrive and are not taken, and why. ``behind``: it
-    runs an older generation than it should. ``serves``: its HAProxy runs.
+    runs an older generation than it should. ``serves``: its HAProxy runs. ``no_carrier``: its interfaces that carry
+    nothing.
     ``repaired``: a repair in place was tried for this trouble; ``repairing``: so lately that it may still help.
     ``agent_answers``: on 9443, with our TLS.
     ``tls_fails``: 9443 is open, the handshake is refused; ``certificate_wrong``: because the amphora's certificate has
@@ -45,6 +46,7 @@ class Evidence:
     refused: Refusal | None = None
     behind: Fact = None
     serves: Fact = None
+    no_carrier: str = ""
     repaired: bool = False
     repairing: bool = False
     agent_answers: Fact = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tavia.diagnosis.evidence import Action, Evidence, Refusal, Verdict
 from tavia.model.seams import Seam
@@ -102,6 +103,13 @@ STILL_NOT_SERVING = Verdict(
     Action.REPLACE,
     "its agent runs but its HAProxy does not, although its bundle was pushed again",
 )
+NO_CARRIER = Verdict(
+    Seam.AGENT,
+    "no-carrier",
+    Action.ALARM,
+    "it runs, but nothing of its tenant's gets to it or from it by an interface without carrier: check that its port "
+    "there is bound, and its tap or veth on the host up and in its bridge; it is not replaced for that. Interfaces: ",
+)
 BEHIND = Verdict(
     Seam.CONTROL, "behind", Action.CONVERGE, "it serves an older generation than it should: it is pushed again"
 )
@@ -136,6 +144,7 @@ def verdict(evidence: Evidence) -> Verdict | None:
     agent answers, heartbeats do not arrive                       mgmt-net, heartbeats-lost: alarm, never replace
     agent answers, heartbeats arrive and are not taken            agent, start-unconfirmed, heartbeats-replayed or
                                                                   heartbeats-unreadable: alarm, never replace
+    heartbeats arrive and tell of an interface without carrier    agent, no-carrier: alarm, never replace
     heartbeats arrive, agent does not answer                      mgmt-net, agent-unreachable: alarm, never replace
     TLS fails for several amphorae                                control, tls-controller: alarm
     TLS fails for one, heartbeats arrive                          agent, tls-amphora: alarm
@@ -157,6 +166,7 @@ def _of_one_heard(e: Evidence) -> Verdict | None:
         (e.tls_fails, TLS_AMPHORA),
         (e.agent_answers is False, AGENT_UNREACHABLE),
         (e.serves is False, _not_serving(e)),
+        (e.no_carrier, replace(NO_CARRIER, sentence=NO_CARRIER.sentence + e.no_carrier)),
         (e.behind, BEHIND),
     )
     return next((found for applies, found in rows if applies), None)

@@ -230,6 +230,7 @@ def _liveness(heartbeat: Heartbeat, last_update: float) -> dict[str, Any]:
         "peer_seen": heartbeat.peer_seen,
         "haproxy_up": heartbeat.haproxy_up,
         "agent_version": heartbeat.agent_version,
+        "no_carrier": None if heartbeat.no_carrier is None else " ".join(heartbeat.no_carrier),
     }
 
 

@@ -27,6 +27,9 @@ LOOP_WINDOW = 60
 """Heartbeat timeouts in which the automatic failovers of one load balancer are counted: an hour by default."""
 
 
+CARRIER_SHARE = 1 / 4
+"""Of a heartbeat timeout that an interface must be without carrier to be told: more than an interval, by default."""
+
 AGAIN: Mapping[str, Action] = {
     HEARTBEATS_LOST.code: Action.REPAIR,
     STILL_NOT_SERVING.code: Action.REPAIR,
@@ -144,7 +147,7 @@ class Watch:
         return amphora.silent_for > self._timeout
 
     def _is_well(self, amphora: Troubled) -> bool:
-        return not self._is_silent(amphora) and amphora.haproxy_up
+        return not self._is_silent(amphora) and amphora.haproxy_up and not amphora.no_carrier
 
     def _in_trouble_now(self) -> set[str]:
         """Asking witnesses takes a while: who is in trouble after that?"""
@@ -157,14 +160,18 @@ class Watch:
         So however many old troubles there are, a new one is judged in the next cycle, and all come round.
 
         One whose heartbeats stopped is a suspect at once. One that never sent any, or whose HAProxy is down, gets a
-        timeout more: it may be about to begin.
+        timeout more: it may be about to begin. One that tells of an interface without carrier may just have got it: its
+        next heartbeats must say so too.
         """
         now = self._clock()
         self._histories = {t.id: self._histories.get(t.id, _History(now)) for t in ill}
-        ripe = [
-            t for t in ill if (t.heard and self._is_silent(t)) or now - self._histories[t.id].since >= self._timeout
-        ]
+        ripe = [t for t in ill if now - self._histories[t.id].since >= self._patience_with(t)]
         return sorted(ripe, key=lambda t: (self._histories[t.id].turn, t.silent_for, t.id))
+
+    def _patience_with(self, amphora: Troubled) -> float:
+        if self._is_silent(amphora):
+            return 0.0 if amphora.heard else self._timeout
+        return self._timeout * (CARRIER_SHARE if amphora.haproxy_up else 1)
 
     def _judge(self, suspects: Sequence[Troubled], seen: _Seen) -> list[Order]:
         """Those asked about in this cycle are judged; the others count with what was found last."""
@@ -220,6 +227,7 @@ class Watch:
             heartbeats=not silent,
             refused=self._refusal(amphora.id),
             serves=None if silent else amphora.haproxy_up,
+            no_carrier="" if silent else amphora.no_carrier,
             repaired=history.repaired is not None,
             repairing=history.repaired is not None and now - history.repaired < self._timeout,
             started=history.started is not None,

@@ -41,8 +41,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Troubled:
-    """An allocated amphora that is silent, whose HAProxy is down, or that had a fault when last looked at.
+    """An allocated amphora that is silent, whose HAProxy is down, which is cut off from its tenant's network, or that
+    had a fault when last looked at.
 
+    ``no_carrier`` names the interfaces that carry nothing, with blanks between them; empty where none is known to.
     ``silent_for`` is seconds since its last heartbeat, or since its boot began where none ever came (``heard`` is
     false then).
     """
@@ -56,6 +58,7 @@ class Troubled:
     heard: bool
     silent_for: float
     haproxy_up: bool
+    no_carrier: str
     zone: str | None
 
 
@@ -177,6 +180,7 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             _health.last_update,
             silent_for,
             _health.haproxy_up,
+            _health.no_carrier,
         )
         .join(schema.load_balancer, _lb.id == _amphora.loadbalancer_id)
         .outerjoin(schema.amphora_health, _health.amphora_id == _amphora.id)
@@ -184,7 +188,12 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             _amphora.status == AmphoraStatus.ALLOCATED,
             _amphora.replace_generation.is_(None),
             _lb.deleted_generation.is_(None),
-            or_(last < now() - timeout, _health.haproxy_up.is_(False), _amphora.fault.is_not(None)),
+            or_(
+                last < now() - timeout,
+                _health.haproxy_up.is_(False),
+                _health.no_carrier != "",
+                _amphora.fault.is_not(None),
+            ),
         )
     )
     return [
@@ -198,6 +207,7 @@ def troubled(conn: Connection, timeout: float) -> list[Troubled]:
             heard=row.last_update is not None,
             silent_for=row.silent_for,
             haproxy_up=row.haproxy_up is not False,
+            no_carrier=row.no_carrier or "",
             zone=row.cached_zone,
         )
         for row in rows

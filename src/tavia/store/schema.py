@@ -182,6 +182,7 @@ amphora_health = Table(
     Column("haproxy_up", Boolean, nullable=False),
     Column("agent_version", String(64)),
     Column("start_id", String(36)),
+    Column("no_carrier", String(512)),
 )
 
 COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")

@@ -99,7 +99,12 @@ def nonsense(fleet: Fleet, amphora_id: str) -> st.SearchStrategy[Any]:
             "listeners": st.dictionaries(st.just(f"web-{short}") | texts, listener | anything, max_size=3) | anything,
             "pools": st.dictionaries(st.just(f"pool-{short}:web-{short}") | texts, pool | anything, max_size=3),
         },
-        optional={"agent_version": texts | anything, "start_id": texts | anything, "more": anything},
+        optional={
+            "agent_version": texts | anything,
+            "start_id": texts | anything,
+            "no_carrier": st.lists(texts) | anything,
+            "more": anything,
+        },
     )
     return whole | anything
 

@@ -36,6 +36,21 @@ def test_a_heartbeat_tells_what_is_applied_and_how_listeners_pools_and_members_a
     assert {name: report.status for name, report in beat.listeners.items()} == {"web": "OPEN", "two": "OPEN"}
 
 
+def test_an_interface_whose_other_end_goes_down_is_told_until_it_is_up_again(lab: Lab, host: AgentHost) -> None:
+    host.put(bundle(host, *WEB))
+    lab.heartbeat(lambda beat: beat.generation == 7 and beat.no_carrier == ())
+    lab.ip(lab.hub, f"link set {host.port} down")
+    lab.heartbeat(lambda beat: beat.no_carrier == ("eth1",))
+    lab.ip(lab.hub, f"link set {host.port} up")
+    lab.heartbeat(lambda beat: beat.no_carrier == ())
+
+
+def test_an_interface_that_is_gone_is_told(lab: Lab, host: AgentHost) -> None:
+    host.put(bundle(host, *WEB))
+    lab.ip(lab.hub, f"link del {host.port}")
+    lab.heartbeat(lambda beat: beat.no_carrier == ("eth1",))
+
+
 def test_a_pool_without_checks_and_one_without_members(lab: Lab, host: AgentHost) -> None:
     host.put(bundle(host, *WEB))
     beat = lab.heartbeat(lambda beat: beat.pools)

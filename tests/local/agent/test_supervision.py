@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from agent_lab import VIP, AgentHost, Lab, bundle, pair_bundles, until
@@ -31,6 +35,33 @@ def hosts(lab: Lab) -> tuple[AgentHost, AgentHost]:
     hosts[1].put(bundles[1])
     until(lambda: hosts[1].state() == "BACKUP")
     return hosts
+
+
+def stop(*processes: int) -> None:
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+
+
+@contextmanager
+def starved(process: int) -> Iterator[list[int]]:
+    """It runs for a tenth of the time only; yields in how many pieces it did."""
+    pieces, ending = [0], threading.Event()
+
+    def starve() -> None:
+        while not ending.is_set():
+            os.kill(process, signal.SIGSTOP)
+            ending.wait(0.9)
+            os.kill(process, signal.SIGCONT)
+            ending.wait(0.1)
+            pieces[0] += 1
+
+    thread = threading.Thread(target=starve)
+    thread.start()
+    try:
+        yield pieces
+    finally:
+        ending.set()
+        thread.join()
 
 
 def test_a_killed_haproxy_is_started_again_and_counted(lab: Lab, serving: AgentHost) -> None:
@@ -81,6 +112,79 @@ def test_vrrp_learns_of_haproxy_s_death_at_once_and_the_vip_moves(lab: Lab, host
     until(lambda: f"{VIP}/32" in backup.addresses() and VIP not in master.addresses())
     until(lambda: lab.get() == b"10.20.0.101")
     until(lambda: master.run_file("haproxy.track").read_text() == "0\n" and master.state() == "BACKUP")
+
+
+@pytest.mark.parametrize("hanging", ["worker", "master and worker"])
+def test_a_haproxy_that_hangs_is_killed_and_started_again_whatever_bundle_comes(
+    hanging: str, lab: Lab, serving: AgentHost
+) -> None:
+    processes = serving.pids("haproxy")
+    stop(*(processes if hanging == "master and worker" else processes[-1:]))
+    assert serving.put(bundle(serving, *WEB)) == "none"
+    lab.heartbeat(lambda heartbeat: heartbeat.haproxy_restarts == 1 and heartbeat.haproxy_up)
+    assert lab.get() == b"10.20.0.101"
+    assert not set(processes) & set(serving.pids("haproxy"))
+
+
+def test_a_worker_that_hangs_does_not_outlive_its_master(lab: Lab, serving: AgentHost) -> None:
+    """It would still be given every other connection, and answer none."""
+    master, worker = serving.pids("haproxy")
+    stop(worker)
+    os.kill(master, signal.SIGKILL)
+    lab.heartbeat(lambda heartbeat: heartbeat.haproxy_restarts == 1 and heartbeat.haproxy_up)
+    assert worker not in serving.pids("haproxy")
+
+
+def test_a_haproxy_that_hangs_ends_when_it_is_asked_to(serving: AgentHost) -> None:
+    stop(serving.pids("haproxy")[-1])
+    assert serving.put(replace(bundle(serving), files={}, hash="")) == "stop"
+    assert serving.pids("haproxy") == []
+
+
+def test_a_haproxy_that_is_slow_but_well_is_left_alone(lab: Lab, serving: AgentHost) -> None:
+    processes = serving.pids("haproxy")
+    with starved(processes[-1]) as pieces:
+        until(lambda: pieces[0] > 10, 30)
+    assert serving.pids("haproxy") == processes
+    assert lab.get() == b"10.20.0.101"
+
+
+def test_the_vip_moves_from_a_haproxy_that_hangs(lab: Lab, hosts: tuple[AgentHost, AgentHost]) -> None:
+    master, backup = hosts
+    stop(master.pids("haproxy")[-1])
+    until(lambda: f"{VIP}/32" in backup.addresses() and VIP not in master.addresses())
+    until(lambda: lab.get() == b"10.20.0.101")
+    until(lambda: master.run_file("haproxy.track").read_text() == "0\n" and master.state() == "BACKUP")
+
+
+def test_a_keepalived_that_hangs_is_started_again_and_keeps_no_vip(
+    lab: Lab, hosts: tuple[AgentHost, AgentHost]
+) -> None:
+    master, backup = hosts
+    processes = master.pids("keepalived")
+    stop(*processes)
+    until(lambda: f"{VIP}/32" in backup.addresses())
+    assert VIP in master.addresses()
+    until(lambda: VIP not in master.addresses() and master.state() == "BACKUP")
+    assert not set(processes) & set(master.pids("keepalived"))
+    assert lab.get() == b"10.20.0.101"
+
+
+@pytest.mark.parametrize("which", ["the parent, which takes new configurations", "the child, which speaks VRRP"])
+def test_each_process_of_keepalived_must_answer(which: str, hosts: tuple[AgentHost, AgentHost]) -> None:
+    _, backup = hosts
+    before = backup.pids("keepalived")
+    stop(before[0 if "parent" in which else -1])
+    until(lambda: backup.pids("keepalived") and not set(before) & set(backup.pids("keepalived")))
+    until(lambda: backup.state() == "BACKUP")
+
+
+def test_a_keepalived_that_is_slow_but_well_is_left_alone(hosts: tuple[AgentHost, AgentHost]) -> None:
+    _, backup = hosts
+    before = backup.pids("keepalived")
+    with starved(before[-1]) as pieces:
+        until(lambda: pieces[0] > 10, 30)
+    assert backup.pids("keepalived") == before
 
 
 def test_a_killed_keepalived_is_started_again(hosts: tuple[AgentHost, AgentHost]) -> None:

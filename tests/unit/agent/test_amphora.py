@@ -56,6 +56,9 @@ class Noting:
     async def observe(self, files: Files) -> Facts:
         return {"listeners": {self.name: 1}, f"{self.name}_up": True}
 
+    async def watch(self) -> None:
+        self.done.append(f"{self.name} is watched")
+
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
@@ -133,7 +136,7 @@ def test_what_any_program_refuses_is_undone_for_all(
 
 def test_what_programs_know_is_told_together(tmp_path: Path, programs: tuple[Noting, Noting]) -> None:
     facts = asyncio.run(amphora(tmp_path).observe())
-    assert facts == {"listeners": {"one": 1, "two": 1}, "one_up": True, "two_up": True}
+    assert facts == {"listeners": {"one": 1, "two": 1}, "one_up": True, "two_up": True, "no_carrier": ()}
 
 
 def test_haproxy_and_keepalived_know_all_that_the_wire_has_of_programs(
@@ -147,7 +150,7 @@ def test_haproxy_and_keepalived_know_all_that_the_wire_has_of_programs(
         return merged([await make(config, lambda: None).observe({}) for make in (Haproxy, Keepalived)])
 
     known = asyncio.run(observe())
-    own = {"amphora_id", "boot_count", "start_id", "generation", "agent_version"}
+    own = {"amphora_id", "boot_count", "start_id", "generation", "agent_version", "no_carrier"}
     of_status = {each.name for each in fields(AgentStatus)} - own - {"fence", "hash", "fault"}
     of_heartbeat = {each.name for each in fields(Heartbeat)} - own - {"seq", "bundle_hash", "complete"}
     assert set(known) == (of_status | of_heartbeat) - {"listeners", "pools"}

@@ -56,6 +56,7 @@ heartbeats = st.builds(
     start_id=st.none() | ids,
     bundle_hash=st.none() | printable,
     agent_version=st.none() | printable,
+    no_carrier=st.none() | st.lists(st.from_regex(r"[0-9A-Za-z_.-]{1,15}", fullmatch=True), max_size=32).map(tuple),
     vrrp_state=st.sampled_from([None, "MASTER", "BACKUP", "FAULT"]),
     peer_seen=st.sampled_from([None, True, False]),
     haproxy_up=st.booleans(),
@@ -97,6 +98,7 @@ def test_it_stands_on_the_wire_like_this() -> None:
         "haproxy_up": True,
         "haproxy_restarts": 4,
         "agent_version": "1.2",
+        "no_carrier": ["eth1"],
         "complete": True,
         "listeners": {"web": {"status": "OPEN", "stats": stats}},
         "pools": {"app": {"status": "UP", "members": {"m1": "UP", "m2": "DOWN"}}},
@@ -115,15 +117,17 @@ def test_it_stands_on_the_wire_like_this() -> None:
         haproxy_up=True,
         haproxy_restarts=4,
         agent_version="1.2",
+        no_carrier=("eth1",),
         complete=True,
         listeners={"web": ListenerReport(status="OPEN", stats=ListenerStats(**stats))},
         pools={"app": PoolReport(status="UP", members={"m1": "UP", "m2": "DOWN"})},
     )
     body = zlib.compress(text)
     assert encode(heartbeat, KEY) == signed(body)
-    of_an_old_agent = {key: value for key, value in content.items() if key not in ("agent_version", "start_id")}
+    added = ("agent_version", "start_id", "no_carrier")
+    of_an_old_agent = {key: value for key, value in content.items() if key not in added}
     older = decode(as_signed_json(of_an_old_agent), key_for)
-    assert older == replace(heartbeat, agent_version=None, start_id=None)
+    assert older == replace(heartbeat, agent_version=None, start_id=None, no_carrier=None)
     assert decode(as_signed_json(content | {"of a newer agent": 1}), key_for) == heartbeat
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -89,6 +90,10 @@ TABLE = {
         Evidence(heartbeats=True, agent_answers=True, serves=False, repaired=True, repairing=True),
         (Seam.AGENT, "repairing", "hold"),
     ),
+    "heartbeats tell of an interface without carrier": (
+        Evidence(heartbeats=True, agent_answers=True, serves=True, no_carrier="eth1"),
+        (Seam.AGENT, "no-carrier", "alarm"),
+    ),
     "only the agent answers, HAProxy keeps failing": (
         Evidence(heartbeats=False, agent_answers=True, serves=False, server_exists=True),
         (Seam.AGENT, "not-serving", "repair"),
@@ -127,7 +132,8 @@ def test_an_amphora_that_is_heard_answers_and_serves_has_no_verdict() -> None:
 
 
 FACTS = st.sampled_from([True, False, None])
-ANY_EVIDENCE = st.builds(Evidence, **{f.name: st.booleans() if f.type == "bool" else FACTS for f in fields(Evidence)})
+OTHERS: dict[object, st.SearchStrategy[Any]] = {"bool": st.booleans(), "str": st.sampled_from(["", "eth1"])}
+ANY_EVIDENCE = st.builds(Evidence, **{f.name: OTHERS.get(f.type, FACTS) for f in fields(Evidence)})
 
 
 @given(ANY_EVIDENCE)

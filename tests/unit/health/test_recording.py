@@ -110,11 +110,22 @@ def test_nothing_heard_costs_no_statement(fleet: Fleet, station: Station) -> Non
 def test_a_heartbeat_leaves_its_time_order_and_what_it_said(fleet: Fleet, station: Station) -> None:
     (amphora_id,) = fleet.add()
     fleet.silence(amphora_id)
-    station.hear(beat(amphora_id, seq=7, boot_count=2, vrrp_state="MASTER", peer_seen=True, haproxy_up=False))
+    station.hear(
+        beat(
+            amphora_id,
+            seq=7,
+            boot_count=2,
+            vrrp_state="MASTER",
+            peer_seen=True,
+            haproxy_up=False,
+            no_carrier=("eth1", "eth2"),
+        )
+    )
     station.recorder.flush()
     (row,) = rows(fleet, schema.amphora_health)
     assert (row["boot_count"], row["seq"], row["vrrp_state"], row["peer_seen"]) == (2, 7, "MASTER", True)
     assert (row["generation"], row["bundle_hash"], row["haproxy_up"]) == (3, "h", False)
+    assert row["no_carrier"] == "eth1 eth2"
     with fleet.database.read() as conn:
         assert 0 <= database_time(conn) - row["last_update"] < 30
 

@@ -189,6 +189,31 @@ def test_haproxy_that_stays_down_is_pushed_again_then_replaced(fleet: Fleet) -> 
     assert (fleet.marked(), fault(fleet, amphora_id)) == ([amphora_id], "still-not-serving")
 
 
+def test_one_that_is_cut_off_from_its_tenant_s_network_says_so_for_as_long_as_it_is(fleet: Fleet) -> None:
+    cut, peer = fleet.add(Topology.ACTIVE_STANDBY)
+    fleet.answering[cut] = True
+    fleet.heard(cut, no_carrier="eth1 eth2")
+    watch = fleet.watch()
+    watch.cycle()
+    assert fault(fleet, cut) is None  # it may just have been plugged in: its next heartbeat tells
+    fleet.clock.now += TIMEOUT / 4
+    watch.cycle()
+    its = fleet.row(cut).fault
+    assert (its["code"], its["seam"]) == ("no-carrier", "agent")
+    assert its["message"].endswith(": eth1 eth2")
+    assert (fleet.marked(), fault(fleet, peer), fleet.journal()) == ([], None, [("amphora-alarm", "no-carrier")])
+    fleet.heard(cut, no_carrier="")
+    watch.cycle()
+    assert fault(fleet, cut) is None
+
+
+def test_what_a_silent_one_said_last_of_its_interfaces_counts_no_more(fleet: Fleet) -> None:
+    (amphora_id,) = fleet.add()
+    fleet.heard(amphora_id, ago=TIMEOUT + 1, no_carrier="eth1")
+    fleet.watch().cycle()
+    assert fault(fleet, amphora_id) == "silent"
+
+
 def test_tls_that_fails_with_one_alone_because_of_its_certificate_is_that_ones_fault(fleet: Fleet) -> None:
     (ill,), (well,) = fleet.add(), fleet.add()
     fleet.silence(ill)
