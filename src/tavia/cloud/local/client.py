@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from tavia.cloud.local import wire
-from tavia.cloud.protocols import Network, NotFound, Port, PortSpec, SecurityRule, Server, ServerSpec, Subnet
+from tavia.cloud.protocols import (
+    Network,
+    NotFound,
+    Port,
+    PortSpec,
+    SecurityGroup,
+    SecurityRule,
+    Server,
+    ServerSpec,
+    Subnet,
+)
 from tavia.deadline import left, within
 from tavia.model.seams import Seam, SeamError
 
@@ -98,6 +108,10 @@ class LocalClient:
         del policy
         return name
 
+    def server_groups(self) -> list[str]:
+        """There are none here."""
+        return []
+
     def delete_server_group(self, name: str) -> None:
         """Nothing is there to be removed."""
 
@@ -160,6 +174,11 @@ class LocalClient:
         """Nothing is filtered by port here, HAProxy alone sees to ``allowed_cidrs``: the group is only its name."""
         del tags, rules
         return name
+
+    def security_groups(self, tags: frozenset[str]) -> list[SecurityGroup]:
+        """There are none here."""
+        del tags
+        return []
 
     def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         """Nothing is there to be removed."""
