@@ -14,6 +14,9 @@ from typing import Protocol
 
 from tavia.model.seams import Seam, SeamError
 
+PORT_GONE = "port-gone"
+"""The code of a boot that was refused because one of its ports does not exist."""
+
 
 class NotFound(SeamError):
     """The cloud knows no such object."""

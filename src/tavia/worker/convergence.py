@@ -25,6 +25,7 @@ from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.bus import Announce
 from tavia.bus.events import Event
+from tavia.cloud.protocols import PORT_GONE, NotFound
 from tavia.metrics import worker as metrics
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
@@ -450,13 +451,16 @@ def _what(tree: Tree) -> str:
 def _left_by(tree: Tree, step: Step, outcome: Record | SeamError) -> Record:
     """A server that will not serve any more is marked, so that a retry is a new row.
 
-    One that compute did not take on gives its turn to boot to others.
+    One that compute did not take on gives its turn to boot to others; its row and its ports are the retry's, but for
+    ports that are gone: all are looked for again.
     """
     if isinstance(outcome, BootFailed):
         fault = dataclasses.asdict(fault_of(outcome))
         return Changed(outcome.amphora, {"status": AmphoraStatus.ERROR, "fault": fault})
     if isinstance(outcome, SeamError) and step.kind is Kind.BOOT_SERVER:
-        return Changed(amphora_of(tree, step), {"boot_started_at": None})
+        ports_are_gone = isinstance(outcome, NotFound) or outcome.code == PORT_GONE
+        forgotten = {"vrrp_port_id": None} if ports_are_gone else {}
+        return Changed(amphora_of(tree, step), {"boot_started_at": None, **forgotten})
     return None if isinstance(outcome, SeamError) else outcome
 
 

@@ -26,7 +26,7 @@ from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.boots import BootFailed, Boots
-from tavia.worker.plan import BOOTING, Facts, Kind, Step
+from tavia.worker.plan import Facts, Kind, Step
 from tavia.worker.ports import Ports, amphora_of
 from tavia.worker.records import Added, Changed, Record
 
@@ -68,14 +68,7 @@ class Steps:
 
     def take(self, step: Step, tree: Tree, facts: Facts) -> Record:
         """Do a step that is no push. Raises SeamError; BootFailed where another try would need another amphora."""
-        try:
-            return self._effects[step.kind](tree, step, facts)
-        except BootFailed:
-            raise
-        except SeamError as failure:
-            if failure.permanent and step.kind in BOOTING:
-                raise BootFailed(amphora_of(tree, step), failure) from failure
-            raise
+        return self._effects[step.kind](tree, step, facts)
 
     def intent(self, step: Step, tree: Tree, subnet_ids: frozenset[str]) -> Record:
         """What has to be in the row before the step is taken: which ports it is about to make."""
