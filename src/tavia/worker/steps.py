@@ -15,6 +15,7 @@ from tavia.amphora.client import AgentClient, TlsRefused, Unreachable
 from tavia.amphora.noop import NoopAgentClient
 from tavia.amphora.protocol import AgentFailed
 from tavia.cloud.protocols import Cloud, Server, ServerStatus
+from tavia.deadline import left, within
 from tavia.model.member_ports import as_column, member_ports, planned
 from tavia.model.resources import Amphora
 from tavia.model.seams import SeamError
@@ -124,19 +125,24 @@ class Steps:
         )
 
     def _fence_amphora(self, tree: Tree, step: Step, facts: Facts) -> Record:
-        amphora, compute = amphora_of(tree, step), self._cloud.compute
+        amphora = amphora_of(tree, step)
+        is_cut_off = amphora.id in (*facts.silent, *facts.unreachable)
         try:
-            for server in self._servers(amphora):
-                if server.status is ServerStatus.BUILDING:  # Nova stops nothing that it still builds; it never served
-                    compute.delete(server.id)
-                else:
-                    compute.power_off(server.id)
+            with within(left() / 2 if is_cut_off else left()):
+                self._stop_servers(amphora)
         except SeamError:
-            if amphora.id in (*facts.silent, *facts.unreachable):  # where a host is silent its network may still obey
+            if is_cut_off:  # where a host is silent its network may still obey
                 self._take_vip(amphora)
             raise
         self._take_vip(amphora)
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.PENDING_DELETE})
+
+    def _stop_servers(self, amphora: Amphora) -> None:
+        for server in self._servers(amphora):
+            if server.status is ServerStatus.BUILDING:  # Nova stops nothing that it still builds; it never served
+                self._cloud.compute.delete(server.id)
+            else:
+                self._cloud.compute.power_off(server.id)
 
     def _take_vip(self, amphora: Amphora) -> None:
         for port in self._cloud.networking.ports(self.options.tags(amphora)):

@@ -51,7 +51,7 @@ class LocalClient:
                 connection.sendall(request)
                 line = _line(connection)
         except TimeoutError as error:
-            raise self._down(f"{call} was not answered in {_TIMEOUT:.0f} s") from error
+            raise self._down(f"{call} was not answered in time") from error
         except OSError as error:
             raise self._down(str(error)) from error
         if len(line) > _MOST_ANSWER:
