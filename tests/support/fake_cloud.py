@@ -13,6 +13,7 @@ from tavia.cloud.protocols import (
     NotFound,
     Port,
     PortSpec,
+    SecurityGroup,
     SecurityRule,
     Server,
     ServerSpec,
@@ -116,6 +117,9 @@ class FakeCompute:
     def ensure_server_group(self, name: str, policy: str) -> str:
         return self._switch.through("ensure-server-group", lambda: self.groups.setdefault(name, policy) and name)
 
+    def server_groups(self) -> list[str]:
+        return list(self.groups)
+
     def delete_server_group(self, name: str) -> None:
         self._switch.through("delete-server-group", lambda: self.groups.pop(name, None))
 
@@ -190,6 +194,9 @@ class FakeNetworking:
             return name
 
         return self._switch.through("ensure-security-group", ensure)
+
+    def security_groups(self, tags: frozenset[str]) -> list[SecurityGroup]:
+        return [SecurityGroup(name=name, tags=tags) for name in self.groups]
 
     def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         def delete() -> None:

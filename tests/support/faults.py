@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from controllers import Service
@@ -47,12 +46,12 @@ def told_everywhere(tavia: TaviaOnCloud, found: Json, worker: Service, expected:
     assert len(errors) == 1, f"told {len(errors)} times in the log: {errors}"
 
 
-def nothing_half_made(tavia: TaviaOnCloud, *standing: str) -> None:
-    """Return when of the cloud's things only the VIPs' are ours, and those of amphorae with these ids.
+def nothing_half_made(tavia: TaviaOnCloud) -> None:
+    """Return when of the cloud's things only the VIPs' are ours, and the ports of an amphora that is tried again.
 
     Raises AssertionError when that takes longer than Nova takes to delete a server.
     """
-    eventually(lambda: not _strays(tavia, standing), "what was half made is removed", NOVA_SECONDS)
+    eventually(lambda: not _strays(tavia), "what was half made is removed", NOVA_SECONDS)
 
 
 def removed_again(tavia: TaviaOnCloud, loadbalancer_id: str) -> None:
@@ -96,6 +95,7 @@ def vip_parts(loadbalancer_id: str) -> list[str]:
     return [f"port octavia-lb-{loadbalancer_id}", f"security group {group_name(loadbalancer_id)}"]
 
 
-def _strays(tavia: TaviaOnCloud, standing: Collection[str]) -> list[str]:
+def _strays(tavia: TaviaOnCloud) -> list[str]:
+    standing = [row["id"] for row in tavia.rows("SELECT id FROM amphora WHERE status = 'BOOTING'")]
     of_amphorae = [name for name in tavia.left() if re.search("^server |-mgmt-|-vrrp-", name)]
     return [name for name in of_amphorae if not any(amphora_id in name for amphora_id in standing)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +112,11 @@ def _told(error: Exception) -> Exception:
         return error
     message = f"the database of [database] connection does not do what it is asked: {str(error).splitlines()[0]}"
     return SeamError(Seam.CONTROL, "database-failed", message)
+
+
+def who() -> str:
+    """Whoever typed the command: before sudo, if it was."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def default_state_dir() -> Path:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cliff.show import ShowOne
 
-from tavia.cli.base import DatabaseCommand
+from tavia.cli.base import DatabaseCommand, who
 from tavia.cli.columns import When, duration, moment
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus
@@ -73,7 +71,7 @@ class ReleaseLoadBalancer(DatabaseCommand):
                 loadbalancer.id,
                 providers=OUR_PROVIDERS,
                 boots_with=boots_with(conf),
-                asked_by=f"{_who()} on {host}",
+                asked_by=f"{who()} on {host}",
                 host=host,
             )
         )
@@ -170,11 +168,6 @@ def _worker(holder: Holder) -> str:
     if operation is None:
         return f"a worker took it a moment ago (lease {holder.owner})"
     return f"a worker on {operation.host} works on it ({operation.what}) since {moment(operation.started)}"
-
-
-def _who() -> str:
-    """Whoever typed it: before sudo, if it was."""
-    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def _with_loadbalancer(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

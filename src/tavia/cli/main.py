@@ -16,6 +16,8 @@ COMMANDS = {
     "loadbalancer show": "tavia.cli.loadbalancer:ShowLoadBalancer",
     "loadbalancer release": "tavia.cli.loadbalancer:ReleaseLoadBalancer",
     "amphora list": "tavia.cli.amphora:ListAmphorae",
+    "orphan list": "tavia.cli.orphan:ListOrphans",
+    "orphan remove": "tavia.cli.orphan:RemoveOrphans",
     "operation list": "tavia.cli.operation:ListOperations",
     "operation show": "tavia.cli.operation:ShowOperation",
     "network list": "tavia.cli.network:ListNetworks",

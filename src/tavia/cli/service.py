@@ -28,11 +28,12 @@ class ListServices(DatabaseCommand, Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], list[Sequence[Any]]]:
         """See cliff."""
-        from tavia.store import services  # noqa: PLC0415  slow to import, not needed for help
+        from tavia.store import orphan_removal, services  # noqa: PLC0415  slow to import, not needed for help
 
         down_time = self.conf(parsed_args).tavia.service_down_time
         with self.database(parsed_args).read() as conn:
             known = services.known(conn)
+            stopped = orphan_removal.stopped(conn)
         up = [service for service in known if service.silent_for <= down_time]
         differing = services.differing_groups(up)
         versions = services.outsiders({service.id: service.version for service in up})
@@ -41,7 +42,13 @@ class ListServices(DatabaseCommand, Lister):
             _row(
                 service,
                 "up" if service.id in differing else "down",
-                "; ".join(_standing_out(differing.get(service.id, ()), service.id in versions)),
+                "; ".join(
+                    _standing_out(
+                        differing.get(service.id, ()),
+                        service.id in versions,
+                        stopped if service.name == "tavia-housekeeping" else None,
+                    )
+                ),
                 coloured,
             )
             for service in known
@@ -61,8 +68,10 @@ def _row(service: Known, state: str, stands_out: str, coloured: bool) -> Sequenc
     )
 
 
-def _standing_out(differing: Sequence[str], has_other_version: bool) -> Iterator[str]:
+def _standing_out(differing: Sequence[str], has_other_version: bool, stopped: str | None) -> Iterator[str]:
     if has_other_version:
         yield "other version"
+    if stopped:
+        yield f"orphans are not removed: {stopped}"
     if differing:
         yield f"configuration differs in {', '.join(f'[{group}]' for group in differing)}"

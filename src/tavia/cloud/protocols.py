@@ -14,6 +14,9 @@ from typing import Protocol
 
 from tavia.model.seams import Seam, SeamError
 
+PORT_GONE = "port-gone"
+"""The code of a boot that was refused because one of its ports does not exist."""
+
 
 class NotFound(SeamError):
     """The cloud knows no such object."""
@@ -120,6 +123,14 @@ class SecurityRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityGroup:
+    """A security group, without what it lets in."""
+
+    name: str
+    tags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
     """The disk of a server that boots from a volume. ``size`` is GiB."""
 
@@ -209,6 +220,10 @@ class Compute(Protocol):
         """The id of the group with this name, made with ``policy`` (anti-affinity, soft-anti-affinity) if need be."""
         ...
 
+    def server_groups(self) -> list[str]:
+        """The names of all of our project, whoever made them: they have no tags."""
+        ...
+
     def delete_server_group(self, name: str) -> None:
         """Remove it; nothing when it is gone already."""
         ...
@@ -251,6 +266,10 @@ class Networking(Protocol):
 
     def ensure_security_group(self, name: str, tags: frozenset[str], rules: frozenset[SecurityRule]) -> str:
         """The id of the group that has this name and these tags, made if need be, letting in just what rules say."""
+        ...
+
+    def security_groups(self, tags: frozenset[str]) -> list[SecurityGroup]:
+        """All of our project that carry these tags."""
         ...
 
     def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:

@@ -15,7 +15,11 @@ OPTIONS = [
         "after that long.",
     ),
     cfg.FloatOpt(
-        "step_deadline", default=30.0, min=1.0, help="Most seconds that one step may take; its worker then lets go."
+        "step_deadline",
+        default=30.0,
+        min=1.0,
+        help="Seconds of a step after which its worker lets go. What it asks the cloud and agents for ends in nine "
+        "tenths of that, and is shown to have failed.",
     ),
     cfg.FloatOpt("poll_interval", default=1.0, min=0.05, help="Seconds between two looks for load balancers to do."),
     cfg.FloatOpt(

@@ -98,7 +98,8 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     """The tasks as configured. Raises SeamError where the database or the cloud cannot be used."""
     options = conf.house_keeping
     database = open_database(conf.database.connection, conf.database)
-    orphans = Orphans(database, clouds.connect(conf), conf.tavia.orphan_grace, conf.host)
+    kept = min(options.load_balancer_expiry_age, options.amphora_expiry_age)
+    orphans = Orphans(database, clouds.connect(conf), conf.tavia.orphan_grace, kept, conf.host)
     resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf))
     dead = partial(purge_dead_services, database, DEAD_AFTER)
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)

@@ -8,6 +8,9 @@ RUNS = Counter("tavia_housekeeping_runs", "Runs of a task: done or failed.", ["t
 LAST_SUCCESS = Gauge("tavia_housekeeping_last_success_timestamp_seconds", "When a task last did its work.", ["task"])
 PURGED = Counter("tavia_purged_rows", "Rows removed because of their age.", ["table"])
 ORPHANS = Gauge("tavia_orphans", "Cloud resources of ours that no row names.", ["kind"])
+REMOVAL_STOPPED = Gauge(
+    "tavia_orphan_removal_stopped", "1: orphans are not removed, because it is in doubt whether they are any."
+)
 CERTIFICATES = Gauge("tavia_certificates_near_expiry", "Amphorae whose certificate expires soon (cert_expiry_buffer).")
 FIRST_EXPIRY = Gauge(
     "tavia_certificate_first_expiry_timestamp_seconds", "When the first of the amphorae's certificates expires; "

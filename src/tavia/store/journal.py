@@ -16,6 +16,9 @@ from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
 from tavia.store.clock import now
 
+WENT_BACK = "database-went-back"
+"""The event of a worker that met an amphora which holds what the database has forgotten."""
+
 _operation = schema.operation.c
 _step = schema.step.c
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, func, select, update
 
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
-from tavia.store import schema
+from tavia.store import orphan_removal, schema
 from tavia.store.clock import now, utcnow
 
 _amphora = schema.amphora.c
@@ -71,12 +71,19 @@ def purge_amphorae(conn: Connection, expiry_age: float) -> int:
 def purge_journal(conn: Connection, expiry_age: float) -> int:
     """Remove operations that began ``expiry_age`` seconds ago, with their steps; returns how many.
 
-    Changes that were accepted so long ago go too.
+    Changes that were accepted so long ago go too. What was last said of orphans' removal holds however long ago it was.
     """
     operation, change = schema.operation.c, schema.accepted_change.c
     accepted = select(change.id).where(change.accepted <= now() - expiry_age).limit(JOURNAL_BATCH)
     conn.execute(delete(schema.accepted_change).where(change.id.in_(list(conn.execute(accepted).scalars()))))
-    began_long_ago = select(operation.id).where(operation.started <= now() - expiry_age).limit(JOURNAL_BATCH)
+    began_long_ago = (
+        select(operation.id)
+        .where(
+            operation.started <= now() - expiry_age,
+            operation.what.not_in((orphan_removal.STOPPED, orphan_removal.ALLOWED)),
+        )
+        .limit(JOURNAL_BATCH)
+    )
     ids = list(conn.execute(began_long_ago).scalars())
     if ids:
         conn.execute(delete(schema.operation).where(operation.id.in_(ids)))
@@ -98,21 +105,25 @@ def tidy_statistics(conn: Connection) -> None:
 class Owners:
     """Whom cloud resources may belong to: ids of amphorae and load balancers that are not deleted.
 
-    ``loadbalancer_of`` leads from any amphora that still has a row to its load balancer.
+    ``deleted_loadbalancers`` are those that still have a row; ``loadbalancer_of`` leads from any amphora that has one,
+    deleted or not, to its load balancer.
     """
 
     amphorae: frozenset[str]
     loadbalancers: frozenset[str]
+    deleted_loadbalancers: frozenset[str]
     loadbalancer_of: Mapping[str, str | None]
 
 
 def owners(conn: Connection) -> Owners:
     """Read after the cloud was listed: a row is written before its resource is made."""
     rows = conn.execute(select(_amphora.id, _amphora.status, _amphora.loadbalancer_id)).all()
-    loadbalancers = conn.execute(select(_lb.id).where(_lb.provisioning_status != ProvisioningStatus.DELETED)).scalars()
+    loadbalancers = conn.execute(select(_lb.id, _lb.provisioning_status)).all()
+    deleted = frozenset(row.id for row in loadbalancers if row.provisioning_status == ProvisioningStatus.DELETED)
     return Owners(
         amphorae=frozenset(row.id for row in rows if row.status != AmphoraStatus.DELETED),
-        loadbalancers=frozenset(loadbalancers),
+        loadbalancers=frozenset(row.id for row in loadbalancers) - deleted,
+        deleted_loadbalancers=deleted,
         loadbalancer_of={row.id: row.loadbalancer_id for row in rows},
     )
 

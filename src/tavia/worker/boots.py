@@ -53,7 +53,10 @@ ADVICE = {
 
 
 class BootFailed(SeamError):
-    """An amphora will not serve any more: its row is marked, what was made for it goes, a retry is a new row."""
+    """An amphora will not serve any more: its row is marked, what was made for it goes, a retry is a new row.
+
+    Only where it had a server. What was refused one has its row and its ports for the next try.
+    """
 
     def __init__(self, amphora: Amphora, failure: SeamError) -> None:
         super().__init__(

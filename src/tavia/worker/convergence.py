@@ -25,6 +25,8 @@ from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.bus import Announce
 from tavia.bus.events import Event
+from tavia.cloud.protocols import PORT_GONE, NotFound
+from tavia.deadline import within
 from tavia.metrics import worker as metrics
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
@@ -193,7 +195,8 @@ class Convergence:
 
     def _desired(self) -> tuple[Desired, dict[str, Bundle]]:
         tree, fence = self._tree, Fence(self.lease.epoch, self._serial, self.lease.owner)
-        return self._rendering.of(tree, serving(tree, self.facts), self.refusals.faults(tree.intended()), fence)
+        with within(self.controller.keeper.longest_step):  # it may ask the cloud
+            return self._rendering.of(tree, serving(tree, self.facts), self.refusals.faults(tree.intended()), fence)
 
     # acting
 
@@ -216,7 +219,8 @@ class Convergence:
         self.facts.queued |= {step.subject for step in steps if step not in begun}
         if begun:
             self.controller.keeper.begin_step(self.lease)
-            outcomes = self._side_by_side([self._effect(step, bundles) for step in begun])
+            until = time.monotonic() + self.controller.keeper.longest_step
+            outcomes = self._side_by_side([self._effect(step, bundles, until) for step in begun])
             self.controller.keeper.end_step(self.lease)
             self._note({step: records[step] for step in begun}, outcomes)
             self._consider(begun, outcomes, bundles)
@@ -239,7 +243,8 @@ class Convergence:
         let = amphorae.admit_boots(conn, booting, limit)
         return [step for step in steps if step.kind is not Kind.BOOT_SERVER or step.subject in let]
 
-    def _effect(self, step: Step, bundles: Mapping[str, Bundle]) -> Callable[[], Record | SeamError]:
+    def _effect(self, step: Step, bundles: Mapping[str, Bundle], until: float) -> Callable[[], Record | SeamError]:
+        """What does the step, until that time of the monotonic clock at most, and returns what failed."""
         if step.kind is Kind.PUSH_BUNDLE:
             amphora = next(a for a in self._tree.amphorae if a.id == step.subject)
             self._serial += 1
@@ -257,9 +262,12 @@ class Convergence:
 
         def tried() -> Record | SeamError:
             try:
-                return effect()
+                with within(until - time.monotonic()):
+                    return effect()
             except SeamError as failure:
                 return failure
+            except TimeoutError as error:
+                return _too_slow(step, error)
             except Exception as error:
                 return _unforeseen(self.lease, error)
 
@@ -450,13 +458,16 @@ def _what(tree: Tree) -> str:
 def _left_by(tree: Tree, step: Step, outcome: Record | SeamError) -> Record:
     """A server that will not serve any more is marked, so that a retry is a new row.
 
-    One that compute did not take on gives its turn to boot to others.
+    One that compute did not take on gives its turn to boot to others; its row and its ports are the retry's, but for
+    ports that are gone: all are looked for again.
     """
     if isinstance(outcome, BootFailed):
         fault = dataclasses.asdict(fault_of(outcome))
         return Changed(outcome.amphora, {"status": AmphoraStatus.ERROR, "fault": fault})
     if isinstance(outcome, SeamError) and step.kind is Kind.BOOT_SERVER:
-        return Changed(amphora_of(tree, step), {"boot_started_at": None})
+        ports_are_gone = isinstance(outcome, NotFound) or outcome.code == PORT_GONE
+        forgotten = {"vrrp_port_id": None} if ports_are_gone else {}
+        return Changed(amphora_of(tree, step), {"boot_started_at": None, **forgotten})
     return None if isinstance(outcome, SeamError) else outcome
 
 
@@ -466,6 +477,11 @@ def _incredible(amphora_id: str, refused: FenceRefused) -> AgentFailed:
         f"{refused.message}. No controller gave it that: a failover of the amphora replaces it"
     )
     return AgentFailed("fence-incredible", message)
+
+
+def _too_slow(step: Step, error: TimeoutError) -> SeamError:
+    message = f"the step {step.kind} did not end within [tavia] step_deadline; it is tried again"
+    return SeamError(SEAM_OF[step.kind], "step-timeout", message, detail=str(error))
 
 
 def _unforeseen(lease: Lease, error: Exception) -> SeamError:

@@ -86,13 +86,11 @@ class FencedWrites:
         old = self.lease
         held = max(refused.held.epoch, old.epoch)
         raised = self._database.write(lambda conn: leases.raise_epoch(conn, old, held))
-        LOG.warning(
-            "load balancer %s: database-went-back, epoch %s -> %s", old.loadbalancer_id, old.epoch, raised.epoch
-        )
+        what, host = journal.WENT_BACK, self._host
+        LOG.warning("load balancer %s: %s, epoch %s -> %s", old.loadbalancer_id, what, old.epoch, raised.epoch)
         self._keeper.drop(old)
         self._keeper.hold(raised, time.monotonic())
         self.lease = raised
-        what, host = "database-went-back", self._host
         self.later(
             lambda conn: journal.event(
                 conn, loadbalancer_id=raised.loadbalancer_id, what=what, failure=refused, host=host

@@ -21,6 +21,11 @@ from tavia.store.leases import Lease, LeaseLost
 LOG = logging.getLogger(__name__)
 
 
+def longest_step(step_deadline: float) -> float:
+    """Seconds that the effects of a step may take together: what became of them can still be written after that."""
+    return 0.9 * step_deadline
+
+
 @dataclass(slots=True)
 class _Held:
     renewed: float
@@ -28,10 +33,14 @@ class _Held:
 
 
 class LeaseKeeper:
-    """Leases held by this process; times are the process's monotonic clock, always taken before the statement."""
+    """Leases held by this process; times are the process's monotonic clock, always taken before the statement.
+
+    ``longest_step``: see :func:`longest_step`.
+    """
 
     def __init__(self, database: Database, ttl: float, step_deadline: float) -> None:
         self.ttl = ttl
+        self.longest_step = longest_step(step_deadline)
         self._database = database
         self._step_deadline = step_deadline
         self._held: dict[Lease, _Held] = {}

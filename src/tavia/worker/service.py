@@ -29,7 +29,7 @@ from tavia.render.settings import RenderSettings
 from tavia.store.opening import open_database
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.convergence import Controller
-from tavia.worker.lease_keeper import LeaseKeeper
+from tavia.worker.lease_keeper import LeaseKeeper, longest_step
 from tavia.worker.loop import Loop
 from tavia.worker.rendering import VipNetworks
 from tavia.worker.steps import Steps
@@ -96,9 +96,9 @@ def agent_clients(conf: cfg.ConfigOpts) -> Callable[[Amphora], AgentClient | Noo
 
 
 def answer_timeout(conf: cfg.ConfigOpts) -> float:
-    """Seconds to wait for an agent's answer: a step that outlives its deadline loses the lease and its outcome."""
+    """Seconds to wait for an agent's answer: a step does not last longer."""
     options = conf.haproxy_amphora
-    left = conf.tavia.step_deadline - options.rest_request_conn_timeout
+    left = longest_step(conf.tavia.step_deadline) - options.rest_request_conn_timeout
     return float(min(options.rest_request_read_timeout, max(left, 1.0)))
 
 

@@ -16,6 +16,7 @@ from tavia.amphora.client import AgentClient, TlsRefused, Unreachable
 from tavia.amphora.noop import NoopAgentClient
 from tavia.amphora.protocol import AgentFailed
 from tavia.cloud.protocols import Cloud, NotFound, Server, ServerStatus
+from tavia.deadline import left, within
 from tavia.model.member_ports import as_column, member_ports, planned
 from tavia.model.resources import Amphora
 from tavia.model.seams import SeamError
@@ -27,7 +28,7 @@ from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.boots import BootFailed, Boots
-from tavia.worker.plan import BOOTING, Facts, Kind, Step
+from tavia.worker.plan import Facts, Kind, Step
 from tavia.worker.ports import Ports, amphora_of
 from tavia.worker.records import Added, Changed, Record
 
@@ -69,14 +70,7 @@ class Steps:
 
     def take(self, step: Step, tree: Tree, facts: Facts) -> Record:
         """Do a step that is no push. Raises SeamError; BootFailed where another try would need another amphora."""
-        try:
-            return self._effects[step.kind](tree, step, facts)
-        except BootFailed:
-            raise
-        except SeamError as failure:
-            if failure.permanent and step.kind in BOOTING:
-                raise BootFailed(amphora_of(tree, step), failure) from failure
-            raise
+        return self._effects[step.kind](tree, step, facts)
 
     def intent(self, step: Step, tree: Tree, subnet_ids: frozenset[str]) -> Record:
         """What has to be in the row before the step is taken: which ports it is about to make."""
@@ -132,21 +126,27 @@ class Steps:
         )
 
     def _fence_amphora(self, tree: Tree, step: Step, facts: Facts) -> Record:
-        amphora, compute = amphora_of(tree, step), self._cloud.compute
+        amphora = amphora_of(tree, step)
+        is_cut_off = amphora.id in (*facts.silent, *facts.unreachable)
         try:
-            for server in self._servers(amphora):
-                if server.status is ServerStatus.BUILDING:  # Nova stops nothing that it still builds; it never served
-                    compute.delete(server.id)
-                else:
-                    compute.power_off(server.id)
+            with within(left() / 2 if is_cut_off else left()):
+                self._stop_servers(amphora)
         except SeamError:
-            is_lost = amphora.id in (*facts.silent, *facts.unreachable)
-            if is_lost and _another_serves(tree, amphora, facts):  # where a host is silent its network may still obey
+            if is_cut_off and _another_serves(
+                tree, amphora, facts
+            ):  # where a host is silent its network may still obey
                 self._take_vip(amphora)
                 facts.without_vip.add(amphora.id)
             raise
         self._take_vip(amphora)
         return Changed(amphora, {"fenced": True, "status": AmphoraStatus.PENDING_DELETE})
+
+    def _stop_servers(self, amphora: Amphora) -> None:
+        for server in self._servers(amphora):
+            if server.status is ServerStatus.BUILDING:  # Nova stops nothing that it still builds; it never served
+                self._cloud.compute.delete(server.id)
+            else:
+                self._cloud.compute.power_off(server.id)
 
     def _take_vip(self, amphora: Amphora) -> None:
         networking = self._cloud.networking

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from sqlalchemy import select
 from world import World
 
-from tavia.cloud.protocols import ServerSpec, ServerStatus
+from tavia.cloud.protocols import NotFound, ServerSpec, ServerStatus
 from tavia.model.resources import Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus, Role, Topology
-from tavia.store import intents
+from tavia.store import intents, schema
 
 MakeWorld = Callable[..., World]
 ACTIVE = ProvisioningStatus.ACTIVE
@@ -27,6 +29,75 @@ def test_a_half_that_cannot_boot_does_not_keep_the_other_from_serving(make_world
     assert {row.provisioning_status for row in (*tree.of(Listener), *tree.of(Pool), *tree.of(Member))} == {ACTIVE}
     assert tree.loadbalancer.provisioning_status is ACTIVE, "ERROR only where no amphora can be made to serve"
     assert world.fault(lb)["code"] == "quota"
+
+
+def test_however_often_a_pair_is_refused_it_has_two_rows_and_their_ports_with_which_it_boots_in_the_end(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(Topology.ACTIVE_STANDBY)
+    world.refuse_boots(lambda number: number < 20, QUOTA)
+    lb = world.create()
+    for _ in range(10):
+        world.look_again(lb)
+        world.converge(lb, passes=1)
+        assert world.fault(lb)["code"] == "quota"
+    made, ports = rows(world), set(world.networking.found)
+    assert len(made) == 2
+    assert len(ports) == 5, "the VIP's, and two of each amphora"
+    world.look_again(lb)
+    world.converge(lb)
+    assert world.tree(lb).loadbalancer.fault is None
+    assert (rows(world), set(world.networking.found)) == (made, ports)
+    assert len(world.compute.found) == 2
+
+
+def test_ports_that_are_gone_when_the_server_is_asked_for_are_made_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    gone = SeamError(Seam.BOOT, "port-gone", "Port id 1 could not be found")
+    for refusal in (gone, NotFound("port", "1")):
+        world.refuse_boots(lambda number: number == 0, QUOTA)
+        lb = world.create()
+        world.converge(lb, passes=1)
+        (amphora,) = world.tree(lb).amphorae
+        world.networking.lose(amphora.vrrp_port_id or "")
+        world.refuse_boots(lambda number: number == 0, refusal)
+        for _ in range(2):
+            world.look_again(lb)
+            world.converge(lb, passes=1)
+        (standing,) = world.tree(lb).amphorae
+        assert (standing.id, standing.mgmt_port_id) == (amphora.id, amphora.mgmt_port_id)
+        assert world.networking.port(standing.vrrp_port_id or "")
+        assert world.tree(lb).loadbalancer.fault is None
+
+
+def test_a_server_whose_agent_cannot_be_waited_for_now_is_not_given_up(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.compute.boots_to = ServerStatus.BUILDING
+    lb = world.create()
+    world.converge(lb, passes=1)
+    (amphora,) = world.tree(lb).amphorae
+    server = world.compute.server
+    refused = SeamError(Seam.CONTROL, "cloud-credentials-refused", "no", permanent=True)
+
+    def unknown(_server_id: str) -> None:
+        raise refused
+
+    world.compute.server = unknown  # type: ignore[method-assign,assignment]
+    world.look_again(lb)
+    world.converge(lb, passes=1)
+    assert world.fault(lb)["code"] == "cloud-credentials-refused"
+    world.compute.server = server  # type: ignore[method-assign]
+    world.compute.found = {i: replace(s, status=ServerStatus.ACTIVE) for i, s in world.compute.found.items()}
+    world.look_again(lb)
+    world.converge(lb)
+    assert [a.id for a in world.tree(lb).amphorae] == [amphora.id]
+    assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
+
+
+def rows(world: World) -> set[str]:
+    """Ids of all amphorae that have a row, deleted ones too."""
+    with world.database.read() as conn:
+        return set(conn.execute(select(schema.amphora.c.id)).scalars())
 
 
 def test_a_half_that_cannot_be_fenced_does_not_keep_the_other_from_being_replaced(make_world: MakeWorld) -> None:

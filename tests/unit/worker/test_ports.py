@@ -254,7 +254,7 @@ def test_an_additional_vip_is_allowed_and_addressed_on_the_amphoras_port(make_wo
     assert len(interface.addresses) == 2
 
 
-def test_what_was_half_made_for_a_boot_that_cannot_be_goes_at_once(make_world: MakeWorld) -> None:
+def test_what_was_made_for_a_boot_that_cannot_be_is_there_for_the_next_try(make_world: MakeWorld) -> None:
     world = make_world()
     no_image = SeamError(Seam.BOOT, "no-image", "no image has the tag amphora", permanent=True)
 
@@ -274,10 +274,11 @@ def test_what_was_half_made_for_a_boot_that_cannot_be_goes_at_once(make_world: M
         patch.setattr(world, "controller", without_image)
         world.converge(lb, passes=1)
     assert shown(world, lb) == (ERROR, "no-image")
-    assert list(world.networking.found) == [lb.vip_port_id]
-    assert world.tree(lb).amphorae == ()
+    (amphora,), ports = world.tree(lb).amphorae, set(world.networking.found)
     again(world, lb)
     assert shown(world, lb) == (ACTIVE, None)
+    assert [a.id for a in world.tree(lb).amphorae] == [amphora.id]
+    assert set(world.networking.found) == ports
 
 
 def test_no_more_amphorae_boot_at_a_time_than_build_rate_limit(make_world: MakeWorld) -> None:

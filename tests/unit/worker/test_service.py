@@ -41,7 +41,7 @@ def test_an_agents_connection_is_kept_but_not_for_ever(
 
 @pytest.mark.parametrize(
     ("connect", "read", "deadline", "expected"),
-    [(10.0, 60.0, 30.0, 20.0), (10.0, 5.0, 30.0, 5.0), (10.0, 60.0, 5.0, 1.0)],
+    [(10.0, 60.0, 30.0, 17.0), (10.0, 5.0, 30.0, 5.0), (10.0, 60.0, 5.0, 1.0)],
 )
 def test_an_agent_that_is_silent_is_given_up_within_a_steps_deadline(
     conf: cfg.ConfigOpts, connect: float, read: float, deadline: float, expected: float

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from tavia.cloud.local import wire
-from tavia.cloud.protocols import Network, NotFound, Port, PortSpec, SecurityRule, Server, ServerSpec, Subnet
+from tavia.cloud.protocols import (
+    Network,
+    NotFound,
+    Port,
+    PortSpec,
+    SecurityGroup,
+    SecurityRule,
+    Server,
+    ServerSpec,
+    Subnet,
+)
 from tavia.deadline import left, within
 from tavia.model.seams import Seam, SeamError
 
@@ -41,7 +51,7 @@ class LocalClient:
                 connection.sendall(request)
                 line = _line(connection)
         except TimeoutError as error:
-            raise self._down(f"{call} was not answered in {_TIMEOUT:.0f} s") from error
+            raise self._down(f"{call} was not answered in time") from error
         except OSError as error:
             raise self._down(str(error)) from error
         if len(line) > _MOST_ANSWER:
@@ -97,6 +107,10 @@ class LocalClient:
         """This machine is the only host: the group is nothing but its name."""
         del policy
         return name
+
+    def server_groups(self) -> list[str]:
+        """There are none here."""
+        return []
 
     def delete_server_group(self, name: str) -> None:
         """Nothing is there to be removed."""
@@ -160,6 +174,11 @@ class LocalClient:
         """Nothing is filtered by port here, HAProxy alone sees to ``allowed_cidrs``: the group is only its name."""
         del tags, rules
         return name
+
+    def security_groups(self, tags: frozenset[str]) -> list[SecurityGroup]:
+        """There are none here."""
+        del tags
+        return []
 
     def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         """Nothing is there to be removed."""

@@ -18,6 +18,7 @@ from tavia.cloud.protocols import (
     Network,
     Port,
     PortSpec,
+    SecurityGroup,
     SecurityRule,
     Server,
     ServerSpec,
@@ -87,6 +88,10 @@ class NoopCloud:
         del policy
         return _derived(f"server group {name}")
 
+    def server_groups(self) -> list[str]:
+        """There are none."""
+        return []
+
     def delete_server_group(self, name: str) -> None:
         """Nothing is there to be removed."""
 
@@ -141,6 +146,11 @@ class NoopCloud:
         """Any group; its id follows from the name."""
         del tags, rules
         return _derived(f"security group {name}")
+
+    def security_groups(self, tags: frozenset[str]) -> list[SecurityGroup]:
+        """There are none."""
+        del tags
+        return []
 
     def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         """Nothing is there to be removed."""

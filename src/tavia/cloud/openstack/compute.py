@@ -107,16 +107,21 @@ class NovaCompute:
     def ensure_server_group(self, name: str, policy: str) -> str:
         """See Compute. Of several with the name, which only a race can make, always the same one."""
         with self._service.asked() as nova:
-            found = _groups(nova, name)
+            found = _ids(nova, name)
             if not found:
                 nova.create_server_group(name=name, policy=policy)
-                found = _groups(nova, name)
+                found = _ids(nova, name)
         return found[0]
+
+    def server_groups(self) -> list[str]:
+        """See Compute."""
+        with self._service.asked() as nova:
+            return [group["name"] for group in _groups(nova)]
 
     def delete_server_group(self, name: str) -> None:
         """See Compute."""
         with self._service.asked() as nova:
-            for group_id in _groups(nova, name):
+            for group_id in _ids(nova, name):
                 nova.delete_server_group(group_id, ignore_missing=True)
 
 
@@ -238,14 +243,17 @@ def _plugged(nova: Any, server_id: str) -> set[str]:
     return {interface.port_id for interface in nova.server_interfaces(server_id)}
 
 
-def _groups(nova: Any, name: str) -> list[str]:
-    """Ids of the server groups with the name, in a fixed order. openstacksdk would stop after Nova's first page."""
-    found: list[str] = []
-    offset = 0
-    while page := _groups_from(nova, offset):
-        found += [group["id"] for group in page if group["name"] == name]
-        offset += len(page)
-    return sorted(found)
+def _ids(nova: Any, name: str) -> list[str]:
+    """Of the server groups with the name, in a fixed order."""
+    return sorted(group["id"] for group in _groups(nova) if group["name"] == name)
+
+
+def _groups(nova: Any) -> list[dict[str, Any]]:
+    """All server groups of our project. openstacksdk would stop after Nova's first page."""
+    found: list[dict[str, Any]] = []
+    while page := _groups_from(nova, len(found)):
+        found += page
+    return found
 
 
 def _groups_from(nova: Any, offset: int) -> list[dict[str, Any]]:

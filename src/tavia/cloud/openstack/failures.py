@@ -15,7 +15,7 @@ from keystoneauth1 import exceptions as login
 from openstack import exceptions as sdk
 from requests import JSONDecodeError
 
-from tavia.cloud.protocols import AddressRefused, NotFound
+from tavia.cloud.protocols import PORT_GONE, AddressRefused, NotFound
 from tavia.model.seams import Seam, SeamError
 
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_SLOW, TOO_MANY, FIRST_OF_SERVERS = 401, 403, 404, 408, 429, 500
@@ -116,7 +116,7 @@ MEANINGS = (
         True,
     ),
     Meaning("server-group-missing", "Instance group .* could not be found", "it is made again"),
-    Meaning("port-gone", r"Port id .* could not be found|PortNotFound|Port .* not found", "it is made again"),
+    Meaning(PORT_GONE, r"Port id .* could not be found|PortNotFound|Port .* not found", "it is made again"),
     Meaning("port-in-use", r"Port .* is still in use|PortInUse|PortBound", "another server has it"),
     Meaning(
         "port-binding-failed",

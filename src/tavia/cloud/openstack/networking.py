@@ -17,7 +17,7 @@ from openstack import exceptions
 
 from tavia.cloud.openstack import security_groups
 from tavia.cloud.openstack.connection import Service, left
-from tavia.cloud.protocols import FixedIp, Network, Networking, Port, PortSpec, SecurityRule, Subnet
+from tavia.cloud.protocols import FixedIp, Network, Networking, Port, PortSpec, SecurityGroup, SecurityRule, Subnet
 
 OWNER = "Octavia"
 """Neutron's ``device_owner`` of a port that only holds a VIP: what tools know such ports by."""
@@ -25,6 +25,7 @@ OWNER = "Octavia"
 POLL = 0.5
 RESERVE = 5.0
 """Seconds of a call in which nothing is tried again."""
+_TOLD_OF_GROUPS = ("id", "name", "description", "tags")
 TRIES = 5
 """How often a change is made again because another one came between reading and writing."""
 
@@ -130,6 +131,13 @@ class NeutronNetworking:
                     neutron.delete_security_group_rule(rule_id, ignore_missing=True)
         return group_id
 
+    def security_groups(self, tags: frozenset[str]) -> list[SecurityGroup]:
+        """See Networking. Without their rules, which are most of a long list."""
+        with self._service.asked() as neutron:
+            listed = neutron.security_groups(project_id=self._service.own_project, fields=list(_TOLD_OF_GROUPS))
+            groups = [SecurityGroup(name=group.name, tags=_all_tags(group)) for group in listed]
+        return [group for group in groups if tags <= group.tags]
+
     def delete_security_group(self, name: str, tags: frozenset[str], port_id: str | None = None) -> None:
         """See Networking. Raises SeamError (boot, security-group-in-use) while another port has it."""
         with self._service.asked() as neutron:
@@ -209,7 +217,7 @@ def _groups(neutron: Any, name: str, tags: frozenset[str]) -> list[Any]:
     """With the name and the tags, the oldest first."""
     named = neutron.security_groups(name=name, project_id=neutron.get_project_id())
     return sorted(
-        (group for group in named if tags <= set(group.tags or ()) | _told_tags(group)),
+        (group for group in named if tags <= _all_tags(group)),
         key=lambda group: (group.created_at, group.id),
     )
 
@@ -220,6 +228,10 @@ def _description(tags: frozenset[str]) -> str:
 
 def _told_tags(found: Any) -> frozenset[str]:
     return frozenset((found.description or "").split())
+
+
+def _all_tags(found: Any) -> frozenset[str]:
+    return frozenset(found.tags or ()) | _told_tags(found)
 
 
 def _joined(tags: frozenset[str]) -> str:
