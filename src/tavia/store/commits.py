@@ -44,10 +44,13 @@ def commit_children(
         forms = {row.id: applied_forms[row.id] for row in intended if row.id in applied_forms}
         if forms or any(row.provisioning_status is not ProvisioningStatus.ACTIVE for row in intended):
             _activate(conn, resource, and_(mine, table.c.id.not_in(refused)) if refused else mine, forms)
+        of_a_fault: dict[Fault, list[str]] = {}
         for row in intended:
             if row.id in refused:
-                error = {"provisioning_status": ProvisioningStatus.ERROR, "fault": asdict(refused[row.id])}
-                conn.execute(update(table).where(mine, table.c.id == row.id).values(error))
+                of_a_fault.setdefault(refused[row.id], []).append(row.id)
+        for fault, ids in of_a_fault.items():
+            error = {"provisioning_status": ProvisioningStatus.ERROR, "fault": asdict(fault)}
+            conn.execute(update(table).where(mine, table.c.id.in_(ids)).values(error))
 
 
 def _activate(

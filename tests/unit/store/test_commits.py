@@ -165,6 +165,18 @@ def test_only_tables_in_which_something_changed_cost_a_statement(stand: Stand) -
     assert [statement.split()[:2] for statement in statements if "BEGIN" not in statement] == [["UPDATE", "member"]]
 
 
+def test_a_refusal_costs_the_same_statements_however_many_rows_it_is_of(stand: Stand) -> None:
+    def cost(members: list[str]) -> int:
+        stand.change(Member, *members)
+        tree = stand.read()
+        with counted_statements(stand.database) as statements:
+            stand.commit(tree, *members)
+        assert {stand.shown(Member)[member] for member in members} == {(ERROR, "refused")}
+        return len(statements)
+
+    assert cost(stand.applied(Member, 20)) == cost(stand.applied(Member, 1))
+
+
 # the load balancer
 
 
@@ -227,7 +239,9 @@ def test_one_that_waits_stays_as_it_is_and_comes_back(make_stand: MakeStand) -> 
     ours.database.write(wait)
     assert 0.0 < due_in(ours) <= 60.0
     waiting = ours.loadbalancer
-    assert waiting == replace(before, attempted_generation=generation, due_at=waiting.due_at)
+    assert waiting == replace(
+        before, attempted_generation=generation, due_at=waiting.due_at, updated_at=waiting.updated_at
+    )
     ours.database.write(partial(wait, fault=REFUSAL))
     assert ours.loadbalancer.fault == asdict(REFUSAL)
     assert theirs.loadbalancer == others
