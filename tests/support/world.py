@@ -160,6 +160,7 @@ class World:
         self.stopping = threading.Event()
         self.announced: list[tuple[Event, LoadBalancer]] = []
         self.topology = topology
+        self.host = "test"
         self.build_rate_limit: int | None = None
         self.random_name_length = 0
 
@@ -318,7 +319,7 @@ class World:
             keeper=LeaseKeeper(self.database, 30.0, 30.0),
             executor=OneAfterAnother(),
             settings=RenderSettings(),
-            host="test",
+            host=self.host,
             heartbeat_timeout=60.0,
             coalesce_interval=0.0,
             retry_pending_seconds=300.0,

@@ -41,6 +41,7 @@ from tavia.worker.hold_back import changed_units, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.observing import observed
 from tavia.worker.plan import (
+    LOOKS,
     OF_A_ROLE,
     OPTIONAL,
     SEAM_OF,
@@ -273,6 +274,7 @@ class Convergence:
         """Plan on from what the steps left behind; it is written with what comes next."""
         left = [_left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
         failed = {record.id: o for record, o in zip(steps.values(), outcomes, strict=True) if isinstance(o, SeamError)}
+        self._writes.only_looked &= all(s.kind in LOOKS for s in steps) and not (any(left) or failed)
         self._writes.steps_done(record.id for record in steps.values() if record.id not in failed)
         for record in left:
             self._tree = applied(self._tree, record)
