@@ -49,8 +49,9 @@ class _Tagged(Generic[T]):
     def put(self, it: T) -> None:
         """New, or in the place of the one before, which had the same tags."""
         with self._lock:
-            for those in (self._all, *(self._of_tag.setdefault(tag, {}) for tag in it.tags)):
-                those[it.id] = it
+            self._all[it.id] = it
+            for tag in it.tags:
+                self._of_tag.setdefault(tag, {})[it.id] = it
 
     def pop(self, object_id: str) -> None:
         with self._lock:
