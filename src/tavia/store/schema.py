@@ -198,7 +198,7 @@ listener_statistics = Table(
     "listener_statistics",
     metadata,
     Column("listener_id", String(36), primary_key=True),
-    Column("amphora_id", String(36), primary_key=True),
+    Column("amphora_id", String(36), primary_key=True, index=True),
     Column("loadbalancer_id", String(36), nullable=False, index=True),
     *(Column(name, BigInteger, nullable=False) for name in COUNTERS),
 )
