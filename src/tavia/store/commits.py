@@ -79,18 +79,21 @@ def commit_converged(
     fault: Fault | None = None,
     again_in: float | None = None,
     seen_due_at: float | None = None,
+    *,
+    is_failing: bool = False,
 ) -> bool:
     """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile; returns whether.
 
-    Where half of it could not be reached, ``fault`` says so, and that goes on to fail. It is looked at again in
-    ``again_in`` seconds. ``seen_due_at`` is the ``due_at`` that was read with the amphorae: one set since then is kept.
+    Where half of it could not be reached, ``fault`` says so. ``is_failing``: that, or units that are held back, goes on
+    to fail. It is looked at again in ``again_in`` seconds. ``seen_due_at`` is the ``due_at`` that was read with the
+    amphorae: one set since then is kept.
     """
     values = {
         "observed_generation": generation,
         "attempted_generation": generation,
         "fault": asdict(fault) if fault else None,
         "due_at": _unless_set_since(seen_due_at, now() + again_in if again_in is not None else null()),
-        "failing_since": _FAILING_SINCE if fault else None,
+        "failing_since": _FAILING_SINCE if is_failing else None,
     }
     mine = update(schema.load_balancer).where(_lb.id == loadbalancer_id)
     active = conn.execute(

@@ -216,7 +216,7 @@ def test_one_whose_deletion_was_accepted_is_never_active_again(stand: Stand) -> 
 
 
 def test_one_of_which_a_half_was_not_reached_is_active_says_so_and_is_looked_at_again(stand: Stand) -> None:
-    assert stand.converged(fault=REFUSAL, again_in=60.0) is False
+    assert stand.converged(fault=REFUSAL, is_failing=True, again_in=60.0) is False
     found = stand.loadbalancer
     assert (found.provisioning_status, found.fault) == (ACTIVE, asdict(REFUSAL))
     assert 0.0 < due_in(stand) <= 60.0
