@@ -365,7 +365,8 @@ def test_amphorae_are_listed_shown_and_counted(api: Api, stack: Stack) -> None:
     ids = {"listener_id": stack.listener, "loadbalancer_id": stack.lb}
     row = counters | ids | {"amphora_id": "one"}
     api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics).values(row)))
-    assert api.get("/v2/octavia/amphorae/one/stats") == {"amphora_stats": [counters | ids | {"id": "one"}]}
+    of_a_silent_one = counters | {"active_connections": 0}
+    assert api.get("/v2/octavia/amphorae/one/stats") == {"amphora_stats": [of_a_silent_one | ids | {"id": "one"}]}
 
 
 @pytest.mark.parametrize("status", [AmphoraStatus.ALLOCATED, AmphoraStatus.BOOTING, AmphoraStatus.PENDING_DELETE])
