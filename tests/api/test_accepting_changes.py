@@ -262,6 +262,24 @@ def test_a_member_costs_six_statements_however_many_there_are(api: Api, stack: S
         assert len([s for s in statements if not s.startswith("BEGIN")]) == 6
 
 
+def test_a_batch_costs_the_same_statements_however_many_members_change(
+    api: Api, stack: Stack, statements: list[str]
+) -> None:
+    def cost(weights: dict[int, int]) -> int:
+        members = [{"address": f"10.0.2.{n}", "protocol_port": 80, "weight": weight} for n, weight in weights.items()]
+        statements.clear()
+        assert api.request("PUT", f"/pools/{stack.pool}/members", {"members": members}).status_code == 202
+        shown = api.get(f"/pools/{stack.pool}/members?sort=address")["members"]
+        assert {member["address"]: member["weight"] for member in shown if member["address"].startswith("10.0.2.")} == {
+            f"10.0.2.{n}": weight for n, weight in weights.items()
+        }
+        return len(statements)
+
+    cost(dict.fromkeys(range(200), 7))
+    few = cost(dict.fromkeys(range(200), 7) | {0: 8})
+    assert cost({n: n + 9 for n in range(200)}) == few
+
+
 @pytest.mark.parametrize("other", ["the same member", "its monitor goes", "its pool goes"])
 def test_a_member_is_judged_by_what_was_accepted_while_it_was_validated(
     api: Api, stack: Stack, other: str, monkeypatch: pytest.MonkeyPatch
@@ -347,7 +365,8 @@ def test_amphorae_are_listed_shown_and_counted(api: Api, stack: Stack) -> None:
     ids = {"listener_id": stack.listener, "loadbalancer_id": stack.lb}
     row = counters | ids | {"amphora_id": "one"}
     api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics).values(row)))
-    assert api.get("/v2/octavia/amphorae/one/stats") == {"amphora_stats": [counters | ids | {"id": "one"}]}
+    of_a_silent_one = counters | {"active_connections": 0}
+    assert api.get("/v2/octavia/amphorae/one/stats") == {"amphora_stats": [of_a_silent_one | ids | {"id": "one"}]}
 
 
 @pytest.mark.parametrize("status", [AmphoraStatus.ALLOCATED, AmphoraStatus.BOOTING, AmphoraStatus.PENDING_DELETE])

@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 from tests.api.conftest import SUBNET, Api, ApiFactory
 
 from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, PortSpec, Subnet
-from tavia.model.resources import LoadBalancer, Member
+from tavia.model.resources import Amphora, LoadBalancer, Member
 from tavia.model.seams import Seam, SeamError
 from tavia.store import reading, schema
+from tavia.store.clock import now, utcnow
 from tavia.store.database import OutcomeUnknown
+from tavia.store.rows import to_row
 
 NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
 SUBNET_V6 = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d06"
@@ -477,6 +479,38 @@ def test_statistics_are_sums_over_amphorae_and_listeners(api: Api) -> None:
     api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics), rows))
     assert api.get(f"/loadbalancers/{created['id']}/stats")["stats"] == zeros | {"bytes_in": 111}
     assert api.get(f"/listeners/{first}/stats")["stats"] == zeros | {"bytes_in": 11}
+
+
+def test_connections_are_active_where_their_amphora_reports(api: Api) -> None:
+    lb = api.loadbalancer()["id"]
+    ago = {"speaks": 1.0, "silent": 61.0, "purged": None}
+    counters = dict.fromkeys(schema.COUNTERS, 5)
+
+    def write(conn: Connection) -> None:
+        for amphora_id, seconds in ago.items():
+            row = {"listener_id": "web", "amphora_id": amphora_id, "loadbalancer_id": lb}
+            conn.execute(insert(schema.listener_statistics).values(row | counters))
+            if seconds is not None:
+                conn.execute(insert(schema.amphora).values(to_row(Amphora(id=amphora_id, created_at=utcnow()))))
+                health = {"boot_count": 1, "seq": 1, "generation": 1, "haproxy_up": True, "amphora_id": amphora_id}
+                conn.execute(insert(schema.amphora_health).values(last_update=now() - seconds, **health))
+
+    api.database.write(write)
+    assert api.get(f"/loadbalancers/{lb}/stats")["stats"] == dict.fromkeys(schema.COUNTERS, 15) | {
+        "active_connections": 5
+    }
+    for amphora_id, active in (("speaks", 5), ("silent", 0)):
+        (shown,) = api.get(f"/v2/octavia/amphorae/{amphora_id}/stats")["amphora_stats"]
+        assert (shown["active_connections"], shown["total_connections"]) == (active, 5)
+
+
+@pytest.mark.parametrize(("counted", "shown"), [(2**62, 2**63 - 1), (2**61 + 2**31, 2**62 + 2**32)])
+def test_sums_of_huge_counters_are_what_clients_can_read(api: Api, counted: int, shown: int) -> None:
+    lb = api.loadbalancer()["id"]
+    ids = {"listener_id": "web", "loadbalancer_id": lb}
+    rows = [dict.fromkeys(schema.COUNTERS, counted) | ids | {"amphora_id": amphora_id} for amphora_id in "ab"]
+    api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics), rows))
+    assert api.get(f"/loadbalancers/{lb}/stats")["stats"]["bytes_in"] == shown
 
 
 def test_the_reason_of_an_error_is_shown(api: Api) -> None:

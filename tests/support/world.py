@@ -132,16 +132,19 @@ class FakeAgent:
             raise FenceRefused(held.fence)
         if lost := {interface.mac for interface in bundle.interfaces} - self._macs():
             raise AgentFailed("interface-missing", f"no interface has the MAC address {lost}")
-        for number, line in enumerate(bundle.files["haproxy.cfg"].splitlines(), start=1):
+        file = self.world.forbidden_in
+        for number, line in enumerate(bundle.files.get(file, "").splitlines(), start=1):
             if self.world.forbidden and self.world.forbidden in line:
                 named = number if self.world.names_lines else None
-                raise BundleRefused("haproxy.cfg", "[ALERT] no, no", named)
+                raise BundleRefused(file, "[ALERT] no, no", named)
         self.world.bundles[self.amphora.id] = bundle
         self.world.pushes.append((self.amphora.id, bundle.generation))
 
 
 class World:
-    """See the module's text. ``forbidden`` is a word that HAProxy refuses here."""
+    """See the module's text. ``forbidden`` is a word that HAProxy refuses here, or whose file
+    ``forbidden_in`` is.
+    """
 
     def __init__(self, directory: Path, authority: Authority, topology: Topology = Topology.SINGLE) -> None:
         self.switch = Switch()
@@ -153,13 +156,14 @@ class World:
         self.agent_configs: list[tuple[str, str]] = []
         self.cut_off: set[str] = set()
         self.always_later: set[str] = set()
-        self.forbidden = ""
+        self.forbidden, self.forbidden_in = "", "haproxy.cfg"
         self.has_older_agents = False
         self.names_lines = True
         self.authority = authority
         self.stopping = threading.Event()
         self.announced: list[tuple[Event, LoadBalancer]] = []
         self.topology = topology
+        self.host = "test"
         self.build_rate_limit: int | None = None
         self.random_name_length = 0
 
@@ -318,7 +322,7 @@ class World:
             keeper=LeaseKeeper(self.database, 30.0, 30.0),
             executor=OneAfterAnother(),
             settings=RenderSettings(),
-            host="test",
+            host=self.host,
             heartbeat_timeout=60.0,
             coalesce_interval=0.0,
             retry_pending_seconds=300.0,

@@ -23,6 +23,10 @@ WORST_FIRST = ("DOWN", "DRAIN", "MAINT", "no check", "UP")
 
 COUNTERS = ("tx", "rx", "totconns", "ereq")
 
+MOST_ABSENT = 1000
+"""Listeners whose counters are kept though they are not served: who can tell those that are off from those that are
+deleted. Of more, who was served last stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -55,7 +59,7 @@ def observation(answer: str, leaving: Collection[str]) -> Observation:
 
 
 class Totals:
-    """Counters that go on over reloads and reboots: a new worker begins at 0.
+    """Counters that go on over reloads and reboots: a new worker begins at 0, and so does a listener that was off.
 
     Kept in ``file``, on the amphora's disk. What an old worker still carries after the last look at it is lost, as it
     is in Octavia.
@@ -74,13 +78,17 @@ class Totals:
 
     def add(self, seen: Observation) -> dict[str, ListenerReport]:
         """The listeners as seen, with what earlier workers counted added."""
-        if seen.worker != self._worker:
-            self._base = {i: _sum(self._base.get(i, {}), counters) for i, counters in self._last.items()}
-            self._worker = seen.worker
-        self._last = {i: {name: getattr(r.stats, name) for name in COUNTERS} for i, r in seen.listeners.items()}
+        now = {i: {name: getattr(r.stats, name) for name in COUNTERS} for i, r in seen.listeners.items()}
+        if seen.worker != self._worker or _went_back(self._last, now):
+            for i, counters in self._last.items():
+                self._base[i] = _sum(self._base.pop(i, {}), counters)  # who was seen last is last
+            self._worker, self._last = seen.worker, {}
+        self._last |= now
+        for i in [i for i in self._base if i not in now][:-MOST_ABSENT]:
+            del self._base[i]
         disk.write(self._file, json.dumps({"worker": self._worker, "base": self._base, "last": self._last}).encode())
         return {
-            i: replace(report, stats=ListenerStats(**asdict(report.stats) | _sum(self._base.get(i, {}), self._last[i])))
+            i: replace(report, stats=ListenerStats(**asdict(report.stats) | _sum(self._base.get(i, {}), now[i])))
             for i, report in seen.listeners.items()
         }
 
@@ -119,6 +127,11 @@ def _word(row: Mapping[str, str]) -> str:
 def _worst(*words: str | None) -> str:
     known = [word for word in words if word is not None]
     return min(known, key=lambda word: WORST_FIRST.index(word) if word in WORST_FIRST else len(WORST_FIRST))
+
+
+def _went_back(before: Mapping[str, Mapping[str, int]], now: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether anything is less than it was: that is another worker, which has the process id of one that ended."""
+    return any(its[name] < before[i][name] for i, its in now.items() if i in before for name in COUNTERS)
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

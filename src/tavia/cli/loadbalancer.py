@@ -145,7 +145,9 @@ def _next(found: Situation) -> str:
         since = f" for {duration(found.now - looked_at)}" if looked_at else ""
         return f"it has been due{since}, but no worker has taken it: does one run? tavia service list"
     if loadbalancer.due_at is not None:
-        verb = "tried again" if loadbalancer.fault else "looked at again (an amphora boots)"
+        verb = "looked at again (an amphora boots)"
+        if loadbalancer.fault or loadbalancer.failing_since:
+            verb = "tried again" if loadbalancer.fault else "tried again with what HAProxy refused"
         return f"it is {verb} in {duration(loadbalancer.due_at - found.now)}"
     if loadbalancer.provisioning_status is ProvisioningStatus.ACTIVE:
         return "all that was asked for is applied"

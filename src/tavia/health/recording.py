@@ -126,6 +126,9 @@ class Recorder:
             ],
         )
 
+        served = {i: r.heartbeat.listeners.keys() for i, r in alive.items() if r.heartbeat.complete}
+        statistics.record_absent(conn, served)
+
     def _came_back(self, taken: Mapping[str, Received], known: Mapping[str, Known]) -> list[str]:
         """Removed amphorae that sent twice since: a first heartbeat may have been on its way before the removal."""
         return [

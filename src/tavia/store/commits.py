@@ -44,10 +44,13 @@ def commit_children(
         forms = {row.id: applied_forms[row.id] for row in intended if row.id in applied_forms}
         if forms or any(row.provisioning_status is not ProvisioningStatus.ACTIVE for row in intended):
             _activate(conn, resource, and_(mine, table.c.id.not_in(refused)) if refused else mine, forms)
+        of_a_fault: dict[Fault, list[str]] = {}
         for row in intended:
             if row.id in refused:
-                error = {"provisioning_status": ProvisioningStatus.ERROR, "fault": asdict(refused[row.id])}
-                conn.execute(update(table).where(mine, table.c.id == row.id).values(error))
+                of_a_fault.setdefault(refused[row.id], []).append(row.id)
+        for fault, ids in of_a_fault.items():
+            error = {"provisioning_status": ProvisioningStatus.ERROR, "fault": asdict(fault)}
+            conn.execute(update(table).where(mine, table.c.id.in_(ids)).values(error))
 
 
 def _activate(
@@ -76,18 +79,21 @@ def commit_converged(
     fault: Fault | None = None,
     again_in: float | None = None,
     seen_due_at: float | None = None,
+    *,
+    is_failing: bool = False,
 ) -> bool:
     """All of ``generation`` is done. The load balancer is ACTIVE unless more was accepted meanwhile; returns whether.
 
-    Where half of it could not be reached, ``fault`` says so, and that goes on to fail. It is looked at again in
-    ``again_in`` seconds. ``seen_due_at`` is the ``due_at`` that was read with the amphorae: one set since then is kept.
+    Where half of it could not be reached, ``fault`` says so. ``is_failing``: that, or units that are held back, goes on
+    to fail. It is looked at again in ``again_in`` seconds. ``seen_due_at`` is the ``due_at`` that was read with the
+    amphorae: one set since then is kept.
     """
     values = {
         "observed_generation": generation,
         "attempted_generation": generation,
         "fault": asdict(fault) if fault else None,
         "due_at": _unless_set_since(seen_due_at, now() + again_in if again_in is not None else null()),
-        "failing_since": _FAILING_SINCE if fault else None,
+        "failing_since": _FAILING_SINCE if is_failing else None,
     }
     mine = update(schema.load_balancer).where(_lb.id == loadbalancer_id)
     active = conn.execute(

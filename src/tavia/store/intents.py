@@ -8,10 +8,10 @@ before it still holds where the generation then was the one before this.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, insert, select, update
+from sqlalchemy import Column, Connection, Table, case, exists, func, insert, literal, select, update
 
 from tavia.model.resources import CHILDREN, Configured, Listener, LoadBalancer, children_of
 from tavia.model.statuses import PENDING, AmphoraStatus, OperatingStatus, ProvisioningStatus, changed
@@ -20,6 +20,9 @@ from tavia.store.clock import now
 from tavia.store.rows import to_row
 
 _lb = schema.load_balancer.c
+
+AT_ONCE = 500
+"""Rows that one statement gives values of their own: each value is compared with each row."""
 
 
 class NoSuchLoadBalancer(LookupError):
@@ -131,6 +134,23 @@ def change(conn: Connection, resource: type[Configured], ids: Collection[str], g
     """
     if ids:
         _change_where(conn, resource, generation, schema.TABLES[resource].c.id.in_(ids), values)
+
+
+def change_each(
+    conn: Connection, resource: type[Configured], values: Mapping[str, Mapping[str, Any]], generation: int
+) -> None:
+    """As :func:`change`, to values of each row's own, by its id: one statement for :data:`AT_ONCE` rows."""
+    table = schema.TABLES[resource]
+    for first in range(0, len(values), AT_ONCE):
+        some = dict(islice(values.items(), first, first + AT_ONCE))
+        columns = [table.c[name] for name in sorted({name for its in some.values() for name in its})]
+        to_set = {column.name: _of_each(table, column, some) for column in columns}
+        _change_where(conn, resource, generation, table.c.id.in_(some), to_set)
+
+
+def _of_each(table: Table, column: Column[Any], values: Mapping[str, Mapping[str, Any]]) -> Any:
+    known = {row_id: literal(its[column.name], column.type) for row_id, its in values.items() if column.name in its}
+    return case(known, value=table.c.id, else_=column)
 
 
 def touch_listeners_of(conn: Connection, pool_ids: Collection[str], generation: int) -> None:

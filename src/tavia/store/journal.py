@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from tavia.model.seams import Seam, SeamError
 from tavia.store import schema
@@ -21,6 +21,8 @@ WENT_BACK = "database-went-back"
 
 _operation = schema.operation.c
 _step = schema.step.c
+
+_END = ("what", "generation", "state", "seam", "code", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,24 @@ def close_operation(conn: Connection, operation_id: str, state: str, failure: Se
             reason=failure.whole if failure else None,
         )
     )
+
+
+def renew_last(conn: Connection, operation_id: str) -> None:
+    """An operation that only looked, and ended as its load balancer's last one, is that one's renewed end.
+
+    So what is looked at each second for minutes has one row, whoever looks.
+    """
+    this = conn.execute(select(schema.operation).where(_operation.id == operation_id)).one()
+    last = conn.execute(
+        select(_operation.id)
+        .where(_operation.loadbalancer_id == this.loadbalancer_id, _operation.id != this.id)
+        .order_by(_operation.started.desc(), _operation.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    is_same = [_operation[name].is_not_distinct_from(getattr(this, name)) for name in _END]
+    renewed = conn.execute(update(schema.operation).where(_operation.id == last, *is_same).values(ended=this.ended))
+    if renewed.rowcount:
+        conn.execute(delete(schema.operation).where(_operation.id == this.id))
 
 
 def open_steps(conn: Connection, operation_id: str, steps: Sequence[StepRecord]) -> None:

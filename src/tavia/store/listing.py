@@ -76,7 +76,10 @@ def _sort_keys(table: Table, listing: Listing) -> list[tuple[ColumnElement[Any],
 def _beyond(
     conn: Connection, table: Table, keys: list[tuple[ColumnElement[Any], bool]], *marker: ColumnElement[bool]
 ) -> ColumnElement[bool]:
-    """The rows that come after the marker's in this order: (a > A) or (a = A and b > B) or ..."""
+    """The rows that come after the marker's in this order: (a > A) or (a = A and b > B) or ...
+
+    Databases begin to read an index at a = A only where they are told that too.
+    """
     values = conn.execute(select(*(key for key, _ in keys)).where(*marker)).first()
     if values is None:
         raise NoSuchMarker
@@ -87,7 +90,8 @@ def _beyond(
             continue
         beyond.append(and_(*equal, key < value if descending else key > value))
         equal.append(key == value)
-    return or_(false(), *beyond)
+    (first, descending), value = keys[0], values[0]
+    return and_(first <= value if descending else first >= value, or_(false(), *beyond))
 
 
 class _holds(FunctionElement[bool]):  # noqa: N801 - reads as the SQL function it is

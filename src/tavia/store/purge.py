@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import orphan_removal, schema
@@ -91,13 +91,7 @@ def purge_journal(conn: Connection, expiry_age: float) -> int:
 
 
 def tidy_statistics(conn: Connection) -> None:
-    """Amphorae that left have no connections any more; counters of listeners that are gone are dropped."""
-    standing = select(_amphora.id).where(_amphora.status.in_((AmphoraStatus.BOOTING, AmphoraStatus.ALLOCATED)))
-    conn.execute(
-        update(schema.listener_statistics)
-        .where(_statistics.active_connections > 0, _statistics.amphora_id.not_in(standing))
-        .values(active_connections=0)
-    )
+    """Counters of listeners that are gone are dropped."""
     conn.execute(delete(schema.listener_statistics).where(_statistics.listener_id.not_in(select(schema.listener.c.id))))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, exists, func, select, true
 
 from tavia.model.protocols import Transport, over
 from tavia.model.resources import (
@@ -23,9 +23,12 @@ from tavia.model.resources import (
 )
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import schema
+from tavia.store.clock import now
 from tavia.store.rows import from_row
 
 R = TypeVar("R")
+
+MOST_COUNTED = 2**63 - 1
 
 
 def visible(resource: type[Any]) -> ColumnElement[bool]:
@@ -169,16 +172,30 @@ def count(conn: Connection, resource: type[Configured], project_id: str) -> int:
     return conn.execute(statement).scalar_one()
 
 
-def statistics_sum(conn: Connection, column: str, object_id: str) -> dict[str, int]:
-    """The counters of a listener or load balancer (``column`` listener_id or loadbalancer_id), over its amphorae."""
-    table = schema.listener_statistics
-    sums = (func.coalesce(func.sum(table.c[name]), 0) for name in schema.COUNTERS)
-    row = conn.execute(select(*sums).where(table.c[column] == object_id)).one()
-    return {name: int(value) for name, value in zip(schema.COUNTERS, row, strict=True)}
+def statistics_sum(conn: Connection, column: str, object_id: str, timeout: float) -> dict[str, int]:
+    """The counters of a listener or load balancer (``column`` listener_id or loadbalancer_id), over its amphorae.
+
+    No more than clients read into 64 bits. ``timeout`` as in :func:`statistics_of_amphora`.
+    """
+    sums = []
+    for counter in _counters(timeout):  # in halves: SQLite's sum fails where it needs more than 64 bits
+        sums += [func.sum(counter.bitwise_rshift(32)), func.sum(counter.bitwise_and(2**32 - 1))]
+    row = conn.execute(select(*sums).where(schema.listener_statistics.c[column] == object_id)).one()
+    halves = [int(value or 0) for value in row]
+    whole = [(high << 32) + low for high, low in zip(halves[::2], halves[1::2], strict=True)]
+    return {name: min(value, MOST_COUNTED) for name, value in zip(schema.COUNTERS, whole, strict=True)}
 
 
-def statistics_of_amphora(conn: Connection, amphora_id: str) -> list[Row[Any]]:
-    """The counters of each listener on an amphora."""
-    table = schema.listener_statistics
-    columns = (table.c[name] for name in ("listener_id", "loadbalancer_id", *schema.COUNTERS))
-    return list(conn.execute(select(*columns).where(table.c.amphora_id == amphora_id).order_by(table.c.listener_id)))
+def statistics_of_amphora(conn: Connection, amphora_id: str, timeout: float) -> list[Row[Any]]:
+    """The counters of each listener on an amphora: no connections, where it was not heard for ``timeout`` seconds."""
+    its = schema.listener_statistics.c
+    columns = (its.listener_id, its.loadbalancer_id, *_counters(timeout))
+    return list(conn.execute(select(*columns).where(its.amphora_id == amphora_id).order_by(its.listener_id)))
+
+
+def _counters(timeout: float) -> list[ColumnElement[Any]]:
+    table, health = schema.listener_statistics.c, schema.amphora_health.c
+    is_heard = exists().where(health.amphora_id == table.amphora_id, health.last_update > now() - timeout)
+    active = case((is_heard, table.active_connections), else_=0)
+    of_all = {name: table[name] for name in schema.COUNTERS} | {"active_connections": active}
+    return [counter.label(name) for name, counter in of_all.items()]

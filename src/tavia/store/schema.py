@@ -74,7 +74,15 @@ def _column(attribute: Attribute) -> Column[Any]:
 
 
 def _table(resource: type[Any], *extra: Any) -> Table:
-    return Table(resource.table, metadata, *(_column(a) for a in attributes(resource)), *extra)
+    columns = [_column(a) for a in attributes(resource)]
+    return Table(resource.table, metadata, *columns, *_list_indexes(resource), *extra)
+
+
+def _list_indexes(resource: type[Any]) -> Iterator[Index]:
+    """Lists come in order of creation: a project's (which quotas count too), and an operator's of all."""
+    yield Index(f"ix_{resource.table}_created_at", "created_at")
+    if any(a.name == "project_id" for a in attributes(resource)):
+        yield Index(f"ix_{resource.table}_project", "project_id", "created_at")
 
 
 def _child_indexes(resource: type[Configured]) -> Iterator[Index]:
@@ -86,7 +94,6 @@ def _child_indexes(resource: type[Configured]) -> Iterator[Index]:
 load_balancer = _table(
     LoadBalancer,
     Column("unattempted", Boolean, Computed("generation > attempted_generation", persisted=False)),
-    Index("ix_load_balancer_project", "project_id", "created_at"),
     Index("ix_load_balancer_unattempted", "unattempted"),
     Index("ix_load_balancer_due_at", "due_at"),
 )
@@ -192,7 +199,7 @@ listener_statistics = Table(
     "listener_statistics",
     metadata,
     Column("listener_id", String(36), primary_key=True),
-    Column("amphora_id", String(36), primary_key=True),
+    Column("amphora_id", String(36), primary_key=True, index=True),
     Column("loadbalancer_id", String(36), nullable=False, index=True),
     *(Column(name, BigInteger, nullable=False) for name in COUNTERS),
 )

@@ -16,11 +16,11 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from sqlalchemy import Connection
 
-from tavia.amphora.bundle import Bundle, Fence
+from tavia.amphora.bundle import Bundle, Fence, ProgramFile
 from tavia.amphora.client import TlsRefused, Unreachable
 from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
 from tavia.bus import Announce
@@ -43,6 +43,7 @@ from tavia.worker.hold_back import changed_units, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.observing import observed
 from tavia.worker.plan import (
+    LOOKS,
     OF_A_ROLE,
     OPTIONAL,
     SEAM_OF,
@@ -63,7 +64,7 @@ from tavia.worker.ports import amphora_of, plug_again
 from tavia.worker.records import Changed, Record, applied, write
 from tavia.worker.refusals import Refusals
 from tavia.worker.rendering import Rendering, VipNetworks
-from tavia.worker.retries import retry, unreached_again
+from tavia.worker.retries import failed_again, retry
 from tavia.worker.steps import Steps
 
 LOG = logging.getLogger(__name__)
@@ -77,6 +78,9 @@ LOOK_AGAIN = 5.0
 looks each poll_interval, by default 1 s: were a boot's time as long, it would be just missed, and two seconds pass."""
 MOST_DETAIL = 4000
 """Characters of an error that nobody foresaw: it may hold a whole statement with its values."""
+NOT_TAKEN = (Unreachable, TlsRefused, AgentFailed, BundleRefused)
+"""Why one amphora does not run a bundle, which the other half may. What HAProxy refuses is dealt with before: it is for
+tenants to mend. What keepalived refuses is the load balancer's own: no listener, pool or member is in its file."""
 FURTHEST_AHEAD = 2**32
 """Leases by which a restored database may be behind an agent: ten in each second of thirteen years."""
 
@@ -281,6 +285,7 @@ class Convergence:
         """Plan on from what the steps left behind; it is written with what comes next."""
         left = [_left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
         failed = {record.id: o for record, o in zip(steps.values(), outcomes, strict=True) if isinstance(o, SeamError)}
+        self._writes.only_looked &= all(s.kind in LOOKS for s in steps) and not (any(left) or failed)
         self._writes.steps_done(record.id for record in steps.values() if record.id not in failed)
         for record in left:
             self._tree = applied(self._tree, record)
@@ -299,9 +304,9 @@ class Convergence:
         """What failed steps mean; raises a failure with which this convergence cannot go on."""
         refusals = []
         for step, outcome in zip(steps, self._credible(steps, outcomes), strict=True):
-            if isinstance(outcome, FenceRefused | BundleRefused):
+            if isinstance(outcome, FenceRefused) or _is_haproxys(outcome):
                 refusals.append((step, outcome))
-            elif isinstance(outcome, Unreachable | TlsRefused | AgentFailed) and step.kind is Kind.PUSH_BUNDLE:
+            elif isinstance(outcome, NOT_TAKEN) and step.kind is Kind.PUSH_BUNDLE:
                 if forgets := plug_again(amphora_of(self._tree, step), outcome, self.facts):
                     self._leave(forgets)
                 else:
@@ -316,7 +321,7 @@ class Convergence:
             if isinstance(refusal, FenceRefused):
                 self._go_past(step.subject, refusal)
             else:
-                self.refusals.add(self._tree.intended(), refusal, bundles[step.subject].files.get(refusal.file, ""))
+                self.refusals.add(self._tree.intended(), refusal, bundles[step.subject].files[ProgramFile.HAPROXY])
 
     def _credible(self, steps: Sequence[Step], outcomes: Sequence[Record | SeamError]) -> Iterator[Record | SeamError]:
         """An epoch that no controller gave is its amphora's own fault: going past that would end the numbers."""
@@ -355,12 +360,16 @@ class Convergence:
             raise self.facts.unreachable[missed[0]]
         fault = fault_of(self.facts.unreachable[missed[0]], loadbalancer.fault) if missed else None
 
+        is_failing = fault is not None or self.refusals.hold_any
+
         def record(conn: Connection) -> bool:
             again_in = LOOK_AGAIN if self.facts.leaving else None
-            if fault:
+            if is_failing:
                 failing_for = commits.failing_for(conn, loadbalancer.id)
-                again_in = unreached_again(failing_for, self.controller.retry_interval_max)
-            return commits.commit_converged(conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at)
+                again_in = failed_again(failing_for, self.controller.retry_interval_max)
+            return commits.commit_converged(
+                conn, loadbalancer.id, generation, fault, again_in, loadbalancer.due_at, is_failing=is_failing
+            )
 
         more = self._end("done", record)
         if not more:
@@ -453,6 +462,10 @@ def _what(tree: Tree) -> str:
     if tree.loadbalancer.observed_generation == 0:
         return "create"
     return "failover" if any(a.replace_generation is not None for a in tree.amphorae) else "update"
+
+
+def _is_haproxys(outcome: Record | SeamError) -> TypeGuard[BundleRefused]:
+    return isinstance(outcome, BundleRefused) and outcome.file == ProgramFile.HAPROXY
 
 
 def _left_by(tree: Tree, step: Step, outcome: Record | SeamError) -> Record:

@@ -33,7 +33,7 @@ class FencedWrites:
     """``what`` is the operation's name. ``after_a_loss``: the last holder of the lease did not give it back.
 
     ``generation`` is the one that is converged to; ``operation`` the id of the operation, once something was written;
-    ``written`` the mark of the last write (:func:`tavia.store.leases.mark`).
+    ``written`` the mark of the last write (:func:`tavia.store.leases.mark`); ``only_looked``: it has changed nothing.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class FencedWrites:
         self.generation = 0
         self.operation = ""
         self.written: str | None = None
+        self.only_looked = True
         self._database = database
         self._keeper = keeper
         self._what = what
@@ -75,6 +76,8 @@ class FencedWrites:
         def last(conn: Connection) -> T:
             result = work(conn)
             journal.close_operation(conn, self.operation, state, failure)
+            if state == "waiting" and self.only_looked:
+                journal.renew_last(conn, self.operation)
             return result
 
         if state == "done":

@@ -60,6 +60,8 @@ BOOTING = frozenset({Kind.MAKE_PORTS, Kind.BOOT_SERVER, Kind.AWAIT_AGENT})
 """The steps of an amphora on its way up. One that fails fails its role, and the other role goes on."""
 OF_A_ROLE = BOOTING | {Kind.FENCE_AMPHORA}
 """The steps that hold up their role alone: one that fails is not tried again by this convergence."""
+LOOKS = frozenset({Kind.AWAIT_AGENT, Kind.REMOVE_AMPHORA})
+"""The steps that have changed nothing where they leave nothing behind: compute and the amphora take their time."""
 NO_VALID_HOST = "no-valid-host"
 """The code of a boot for which compute found no room."""
 OPTIONAL = frozenset({Kind.SECURE_VIP, Kind.PLUG_PORT, Kind.UNPLUG_PORT, Kind.SET_QOS_POLICY})

@@ -22,6 +22,11 @@ class Refusals:
         self._guessed: list[str] = []
         self._pardoned: set[str] = set()
 
+    @property
+    def hold_any(self) -> bool:
+        """Whether a unit is held back."""
+        return bool(self._held)
+
     def faults(self, tree: Tree) -> dict[str, Fault]:
         """The units held back, with what has to be held back with them."""
         return {each: fault for unit, fault in self._held.items() for each in held_together(tree, unit)}
@@ -29,7 +34,7 @@ class Refusals:
     def add(self, tree: Tree, refused: BundleRefused, text: str) -> None:
         """Hold back the unit that HAProxy named, else the newest changed one. Raises ``refused`` where none is left.
 
-        ``text`` is the file that was refused; only HAProxy's has units in it.
+        ``text`` is the haproxy.cfg that was refused.
         """
         candidates = [unit for unit in changed_units(tree) if unit not in self.faults(tree)]
         if not candidates:
@@ -39,7 +44,7 @@ class Refusals:
         unit = named if named in candidates else candidates[0]
         if unit not in self._pardoned and unit != named:
             self._guessed.append(unit)
-        self._held[unit] = fault_of(refused)
+        self._held[unit] = fault_of(refused, next(head.fault for head in tree.rows.units if head.id == unit))
 
     def pardon(self) -> bool:
         """Let go of a unit that was held back on a guess before the guilty one was. Whether there was one."""

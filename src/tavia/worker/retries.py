@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIRST_RETRY = 1.0
-UNREACHED_AGAIN = 5.0
-"""Least seconds until an amphora that was not reached may be tried again: each try takes a whole timeout."""
+FAILED_AGAIN = 5.0
+"""Least seconds until what failed of a load balancer that is served may be tried again: each try of an amphora that was
+not reached takes a whole timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,9 @@ def retry(is_final: bool, failing_for: float, pending_seconds: float, interval_m
     return Retry(show=shown, after=min(interval_max, max(FIRST_RETRY, failing_for)))
 
 
-def unreached_again(failing_for: float, interval_max: float) -> float:
-    """Seconds until half a load balancer is tried again that could not be reached for ``failing_for`` seconds."""
-    return min(interval_max, max(UNREACHED_AGAIN, failing_for))
+def failed_again(failing_for: float, interval_max: float) -> float:
+    """Seconds until half a load balancer that could not be reached, or units that are held back, are tried again.
+
+    ``failing_for`` is for how many seconds that has been so.
+    """
+    return min(interval_max, max(FAILED_AGAIN, failing_for))

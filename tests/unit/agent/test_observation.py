@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from tavia.agent import observation as agent_observation
 from tavia.agent.observation import Observation, Totals, observation
 from tavia.amphora.heartbeat import ListenerReport, ListenerStats, PoolReport
 
@@ -93,9 +97,28 @@ def test_current_connections_are_not_added_up(tmp_path: Path) -> None:
     assert totals.add(Observation(2, report(5), {}))["web"].stats.conns == 1
 
 
-def test_a_removed_listener_s_totals_go_with_it(tmp_path: Path) -> None:
+def test_totals_go_on_after_a_worker_ended_and_another_has_its_process_id(tmp_path: Path) -> None:
+    totals = Totals(tmp_path / "totals")
+    counts = (totals.add(Observation(1, report(count), {}))["web"].stats.totconns for count in (5, 2, 4))
+    assert list(counts) == [5, 7, 9]
+
+
+def test_a_listener_s_totals_go_on_when_it_was_switched_off_over_any_number_of_reloads(tmp_path: Path) -> None:
     totals = Totals(tmp_path / "totals")
     totals.add(Observation(1, report(5), {}))
-    totals.add(Observation(2, {}, {}))
-    totals.add(Observation(3, {}, {}))
-    assert totals.add(Observation(4, report(1), {}))["web"].stats.totconns == 1
+    for worker in range(2, 6):
+        assert totals.add(Observation(worker, {}, {})) == {}
+        totals = Totals(tmp_path / "totals")
+    assert totals.add(Observation(6, report(1), {}))["web"].stats.totconns == 6
+    totals.add(Observation(6, {}, {}))
+    assert totals.add(Observation(6, report(2), {}))["web"].stats.totconns == 7
+
+
+def test_of_listeners_that_come_and_go_without_end_the_last_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_observation, "MOST_ABSENT", 2)
+    totals = Totals(tmp_path / "totals")
+    for number in range(6):
+        totals.add(Observation(number, {f"web-{number}": report(5)["web"]}, {}))
+    assert set(json.loads((tmp_path / "totals").read_text())["base"]) == {"web-3", "web-4"}

@@ -157,6 +157,22 @@ def test_counters_are_kept_by_listener_and_amphora_as_reported(fleet: Fleet, sta
     assert (row["total_connections"], row["request_errors"]) == (2, 5)
 
 
+def test_a_listener_that_is_served_no_more_has_no_connections_there_but_keeps_what_it_counted(
+    fleet: Fleet, station: Station
+) -> None:
+    (off, split), (other,) = fleet.add(Topology.ACTIVE_STANDBY), fleet.add()
+    for amphora_id in (off, split, other):
+        station.say(amphora_id)
+    station.recorder.flush()
+    station.hear(beat(off, seq=9))
+    station.hear(beat(split, seq=9, complete=False))
+    station.say(other)
+    station.recorder.flush()
+    counted = {row["amphora_id"]: row for row in rows(fleet, schema.listener_statistics)}
+    assert {i: row["active_connections"] for i, row in counted.items()} == {off: 0, split: 3, other: 3}
+    assert {i: row["total_connections"] for i, row in counted.items()} == {off: 1, split: 2, other: 4}
+
+
 def test_an_amphora_counts_for_its_own_listeners_only(fleet: Fleet, station: Station) -> None:
     (mine,), (others,) = fleet.add(), fleet.add()
     short = fleet.row(others).loadbalancer_id[:8]

@@ -21,7 +21,7 @@ from tavia.health.witnesses import AskAgent, Suspect, Witnesses
 class OneServer(NoopCloud):
     def __init__(self, server: Server) -> None:
         super().__init__()
-        self._servers[server.id] = server
+        self._servers.put(server)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ class Counting(NoopCloud):
         super().__init__()
         self.asked: list[str] = []
         for name in server_ids:
-            self._servers[name] = Server(id=name, name=name, status=ServerStatus.ACTIVE, created_at=0.0)
+            self._servers.put(Server(id=name, name=name, status=ServerStatus.ACTIVE, created_at=0.0))
 
     def server(self, server_id: str) -> Server | None:
         self.asked.append(server_id)

@@ -165,6 +165,18 @@ def test_only_tables_in_which_something_changed_cost_a_statement(stand: Stand) -
     assert [statement.split()[:2] for statement in statements if "BEGIN" not in statement] == [["UPDATE", "member"]]
 
 
+def test_a_refusal_costs_the_same_statements_however_many_rows_it_is_of(stand: Stand) -> None:
+    def cost(members: list[str]) -> int:
+        stand.change(Member, *members)
+        tree = stand.read()
+        with counted_statements(stand.database) as statements:
+            stand.commit(tree, *members)
+        assert {stand.shown(Member)[member] for member in members} == {(ERROR, "refused")}
+        return len(statements)
+
+    assert cost(stand.applied(Member, 20)) == cost(stand.applied(Member, 1))
+
+
 # the load balancer
 
 
@@ -204,7 +216,7 @@ def test_one_whose_deletion_was_accepted_is_never_active_again(stand: Stand) -> 
 
 
 def test_one_of_which_a_half_was_not_reached_is_active_says_so_and_is_looked_at_again(stand: Stand) -> None:
-    assert stand.converged(fault=REFUSAL, again_in=60.0) is False
+    assert stand.converged(fault=REFUSAL, is_failing=True, again_in=60.0) is False
     found = stand.loadbalancer
     assert (found.provisioning_status, found.fault) == (ACTIVE, asdict(REFUSAL))
     assert 0.0 < due_in(stand) <= 60.0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fleet import counted_statements
 from sqlalchemy import Connection, insert, select
 from store_stand import Stand
 
@@ -156,7 +157,7 @@ def test_rows_of_several_resources_are_added_at_once(stand: Stand) -> None:
 def test_a_change_is_of_the_rows_that_it_names_but_for_deleted_ones(stand: Stand, resource: type[Configured]) -> None:
     changed, untouched, deleted = stand.applied(resource, 3)
     stand.mark_deleted(resource, deleted)
-    before, at = generations(stand, resource), {row.id: row.updated_at for row in stand.read().of(resource)}
+    before, written = generations(stand, resource), {row.id: row.updated_at for row in stand.read().of(resource)}
     generation = stand.accept(lambda conn, g: intents.change(conn, resource, [changed, deleted], g, name="new"))
     assert generations(stand, resource) == before | {changed: (generation, None)}
     assert stand.shown(resource) == {
@@ -166,7 +167,33 @@ def test_a_change_is_of_the_rows_that_it_names_but_for_deleted_ones(stand: Stand
     }
     rows: Any = {row.id: row for row in stand.read().of(resource)}
     assert {row_id for row_id, row in rows.items() if row.name == "new"} == {changed}
-    assert {row_id for row_id, row in rows.items() if row.updated_at != at[row_id]} == {changed}
+    assert {row_id for row_id, row in rows.items() if row.updated_at != written.get(row_id)} == {changed}
+
+
+def test_many_rows_change_at_once_each_to_values_of_its_own(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intents, "AT_ONCE", 2)
+    one, two, three, untouched, deleted = stand.applied(Member, 5)
+    stand.mark_deleted(Member, deleted)
+    before = generations(stand, Member)
+    values: dict[str, dict[str, Any]] = {
+        one: {"weight": 7, "monitor_address": "198.18.0.9"},
+        two: {"weight": 8, "backup": True},
+        three: {"tags": ["a", "b"], "monitor_address": None},
+        deleted: {"weight": 9},
+    }
+    with counted_statements(stand.database) as statements:
+        generation = stand.accept(lambda conn, g: intents.change_each(conn, Member, values, g))
+    assert sum(statement.startswith("UPDATE member ") for statement in statements) == 2
+    assert generations(stand, Member) == before | dict.fromkeys((one, two, three), (generation, None))
+    found = {m.id: (m.weight, m.monitor_address, m.backup, m.tags) for m in stand.read().of(Member)}
+    assert found == {
+        one: (7, "198.18.0.9", False, []),
+        two: (8, None, True, []),
+        three: (1, None, False, ["a", "b"]),
+        untouched: (1, None, False, []),
+        deleted: (1, None, False, []),
+    }
+    assert stand.shown(Member)[one] == (PENDING_UPDATE, None)
 
 
 @of_each_table

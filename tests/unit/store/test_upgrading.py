@@ -61,7 +61,7 @@ def test_every_row_is_there_and_readable(first_release: str) -> None:
         assert (tree.generation, tree.loadbalancer.observed_generation) == (3, 2)
         assert tree.amphorae[0].boot_started_at == 1760000000.25
         assert tree.of(Member)[0].created_at.microsecond == 123456
-        assert reading.statistics_sum(conn, "loadbalancer_id", LOADBALANCER)["bytes_in"] == 5000000000
+        assert reading.statistics_sum(conn, "loadbalancer_id", LOADBALANCER, 60.0)["bytes_in"] == 5000000000
         assert liveness.last_marks(conn) == {tree.amphorae[0].id: Mark(None, (1, 9))}
     database.dispose()
 

@@ -69,7 +69,7 @@ class Amphorae(Reader):
         """The counters of each listener on it."""
         with self.backend.database.read() as conn:
             self.reach(conn, access_of(req), amphora_id)
-            counters = reading.statistics_of_amphora(conn, amphora_id)
+            counters = reading.statistics_of_amphora(conn, amphora_id, self.backend.heartbeat_timeout)
         if not counters:
             raise not_found("Amphora statistics of amphora", amphora_id)
         resp.media = {"amphora_stats": [dict(row._mapping) | {"id": amphora_id} for row in counters]}

@@ -51,6 +51,12 @@ class Backend:
     changes: Changes
     vips: Vips
 
+    @property
+    def heartbeat_timeout(self) -> float:
+        """Seconds of silence after which an amphora counts as silent."""
+        seconds: float = self.conf.health_manager.heartbeat_timeout
+        return seconds
+
 
 class Reader:
     """GET of a collection and of one object."""

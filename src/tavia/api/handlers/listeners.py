@@ -71,4 +71,6 @@ class Listeners(ChildWriter):
         """The sums over its amphorae."""
         with self.backend.database.read() as conn:
             self.reach(conn, access_of(req), listener_id)
-            resp.media = {"stats": reading.statistics_sum(conn, "listener_id", listener_id)}
+            resp.media = {
+                "stats": reading.statistics_sum(conn, "listener_id", listener_id, self.backend.heartbeat_timeout)
+            }

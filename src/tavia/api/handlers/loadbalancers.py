@@ -134,7 +134,11 @@ class LoadBalancers(Writer):
         """The sums over its listeners and amphorae."""
         with self.backend.database.read() as conn:
             self.reach(conn, access_of(req), loadbalancer_id)
-            resp.media = {"stats": reading.statistics_sum(conn, "loadbalancer_id", loadbalancer_id)}
+            resp.media = {
+                "stats": reading.statistics_sum(
+                    conn, "loadbalancer_id", loadbalancer_id, self.backend.heartbeat_timeout
+                )
+            }
 
     def on_get_status(self, req: falcon.Request, resp: falcon.Response, loadbalancer_id: str) -> None:
         """The tree of statuses."""

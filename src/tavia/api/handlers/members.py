@@ -123,26 +123,23 @@ class Members(ChildWriter):
         has_monitor = reading.has_monitor(conn, pool.id)
         there = reading.find_all(conn, Member, reading.below(Member, pool.id), reading.intended(Member))
         unnamed = {(member.address, member.protocol_port): member for member in there}
-        changed = False
+        changed: dict[str, dict[str, Any]] = {}
         for body in bodies:
             old = unnamed.pop(_key(body), None)
             if old is None:
                 graph.add_member(pool.id, body, has_monitor=has_monitor)
-            else:
-                changed |= self._change(conn, old, body, generation)
+            elif values := self._differences(conn, old, body):
+                changed[old.id] = values
+        intents.change_each(conn, Member, changed, generation)
         gone = [] if additive else [member.id for member in unnamed.values()]
         intents.mark_deleted(conn, Member, gone, generation)
         quotas.check(conn, self.backend.conf, pool.project_id, graph.rows)
         graph.insert(conn, generation)
         return bool(changed or gone or graph.rows)
 
-    def _change(self, conn: Connection, old: Member, body: dict[str, Any], generation: int) -> bool:
+    def _differences(self, conn: Connection, old: Member, body: dict[str, Any]) -> dict[str, Any]:
         own = {name: value for name, value in body.items() if name != "project_id"}
-        new = self.settled(conn, old, dataclasses.replace(old, **(_STATED | own)))
-        values = rules.differences(old, new)
-        if values:
-            intents.change(conn, Member, [old.id], generation, **values)
-        return bool(values)
+        return rules.differences(old, self.settled(conn, old, dataclasses.replace(old, **(_STATED | own))))
 
 
 # What else a member has stays where the batch does not name it: name, tags and subnet_id.

@@ -12,6 +12,8 @@ import ipaddress
 import time
 import uuid
 from collections.abc import Sequence
+from threading import Lock
+from typing import Generic, TypeVar
 
 from tavia.cloud.protocols import (
     FixedIp,
@@ -31,12 +33,49 @@ _RANGE = ipaddress.ip_network("198.18.0.0/15")
 _NAMESPACE = uuid.UUID("5f8a9c56-93a5-4f0f-8d2c-0c8b3f0d6a11")
 
 
+T = TypeVar("T", Server, Port)
+
+
+class _Tagged(Generic[T]):
+    """What this process made, by id and by tag. All threads of a worker share it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._all: dict[str, T] = {}
+        self._of_tag: dict[str, dict[str, T]] = {}
+
+    def get(self, object_id: str) -> T | None:
+        return self._all.get(object_id)
+
+    def put(self, it: T) -> None:
+        """New, or in the place of the one before, which had the same tags."""
+        with self._lock:
+            self._all[it.id] = it
+            for tag in it.tags:
+                self._of_tag.setdefault(tag, {})[it.id] = it
+
+    def pop(self, object_id: str) -> None:
+        with self._lock:
+            it = self._all.pop(object_id, None)
+            for tag in it.tags if it else ():
+                del self._of_tag[tag][object_id]
+                if not self._of_tag[tag]:
+                    del self._of_tag[tag]
+
+    def having(self, tags: frozenset[str]) -> list[T]:
+        """Those with all these tags. It costs as much as there are with the rarest of them."""
+        with self._lock:
+            those = [self._of_tag.get(tag, {}) for tag in tags]
+            candidates = list(min(those, key=len, default=self._all).values())
+        return [it for it in candidates if tags <= it.tags]
+
+
 class NoopCloud:
     """Implements Compute, Networking and Images of :mod:`tavia.cloud.protocols`."""
 
     def __init__(self) -> None:
-        self._servers: dict[str, Server] = {}
-        self._ports: dict[str, Port] = {}
+        self._servers: _Tagged[Server] = _Tagged()
+        self._ports: _Tagged[Port] = _Tagged()
         self._deleted: set[str] = set()
 
     # -- Compute ------------------------------------------------------------------------------------------------
@@ -44,8 +83,8 @@ class NoopCloud:
     def boot(self, spec: ServerSpec) -> str:
         """A server that is ACTIVE from its first moment."""
         server_id = str(uuid.uuid4())
-        self._servers[server_id] = Server(
-            id=server_id, name=spec.name, status=ServerStatus.ACTIVE, created_at=time.time(), tags=spec.tags
+        self._servers.put(
+            Server(id=server_id, name=spec.name, status=ServerStatus.ACTIVE, created_at=time.time(), tags=spec.tags)
         )
         return server_id
 
@@ -54,11 +93,11 @@ class NoopCloud:
         if server_id in self._deleted:
             return None
         made_up = Server(id=server_id, name=server_id, status=ServerStatus.ACTIVE, created_at=0.0)
-        return self._servers.get(server_id, made_up)
+        return self._servers.get(server_id) or made_up
 
     def servers(self, tags: frozenset[str]) -> list[Server]:
         """Those booted by this process."""
-        return [server for server in list(self._servers.values()) if tags <= server.tags]
+        return self._servers.having(tags)
 
     def power_off(self, server_id: str) -> None:
         """It shows OFF."""
@@ -70,11 +109,11 @@ class NoopCloud:
 
     def _set_status(self, server_id: str, status: ServerStatus) -> None:
         if server := self.server(server_id):
-            self._servers[server_id] = dataclasses.replace(server, status=status)
+            self._servers.put(dataclasses.replace(server, status=status))
 
     def delete(self, server_id: str) -> None:
         """It is known no more."""
-        self._servers.pop(server_id, None)
+        self._servers.pop(server_id)
         self._deleted.add(server_id)
 
     def attach_port(self, server_id: str, port_id: str) -> None:
@@ -113,14 +152,14 @@ class NoopCloud:
 
     def port(self, port_id: str) -> Port:
         """Any port; one that this process did not make is in the network and subnet that its id leads to."""
-        if port_id in self._ports:
-            return self._ports[port_id]
+        if made := self._ports.get(port_id):
+            return made
         subnet = self.subnet(_derived(port_id))
         return _port(port_id, port_id, subnet.network_id, [(subnet.id, None)])
 
     def ports(self, tags: frozenset[str]) -> list[Port]:
         """Those made by this process."""
-        return [port for port in list(self._ports.values()) if tags <= port.tags]
+        return self._ports.having(tags)
 
     def create_port(self, spec: PortSpec) -> Port:
         """A port with the addresses asked for, or ones that follow from its id."""
@@ -131,16 +170,16 @@ class NoopCloud:
             allowed_addresses=spec.allowed_addresses,
             tags=spec.tags,
         )
-        self._ports[port.id] = port
+        self._ports.put(port)
         return port
 
     def set_allowed_addresses(self, port_id: str, addresses: frozenset[str]) -> None:
         """It is remembered."""
-        self._ports[port_id] = dataclasses.replace(self.port(port_id), allowed_addresses=addresses)
+        self._ports.put(dataclasses.replace(self.port(port_id), allowed_addresses=addresses))
 
     def delete_port(self, port_id: str) -> None:
         """It is forgotten."""
-        self._ports.pop(port_id, None)
+        self._ports.pop(port_id)
 
     def ensure_security_group(self, name: str, tags: frozenset[str], rules: frozenset[SecurityRule]) -> str:
         """Any group; its id follows from the name."""
