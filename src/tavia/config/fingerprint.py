@@ -51,7 +51,7 @@ TLS_FILES = frozenset(
 """In any group: where a node keeps its certificates."""
 
 NOT_USED: Mapping[str, frozenset[str]] = {
-    "tavia-api": frozenset({"certificates", "health_manager", "house_keeping", "keepalived_vrrp"}),
+    "tavia-api": frozenset({"certificates", "house_keeping", "keepalived_vrrp"}),
     "tavia-worker": frozenset({"api_settings", "house_keeping", "quotas"}),
     "tavia-health-manager": frozenset(
         {"api_settings", "certificates", "house_keeping", "keepalived_vrrp", "quotas", "networking"}
