@@ -44,7 +44,7 @@ class OneNetwork(NoopCloud):
             raise NotFound("network", network_id)
         return Network(id=NETWORK, name="net", mtu=1500, subnet_ids=tuple(self.SUBNETS))
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         if subnet_id == ELSEWHERE:
             return Subnet(id=subnet_id, name="subnet", network_id=NOWHERE, cidr="10.0.9.0/24")
         if subnet_id not in self.SUBNETS:
@@ -497,3 +497,15 @@ def test_what_its_amphorae_boot_with_is_resolved_when_it_is_accepted(api: Api) -
         row = reading.get(conn, LoadBalancer, made["id"])
     assert (row.topology, row.compute_flavor, row.compute_zone, row.image_tag) == ("SINGLE", "small", "az-1", "amphora")
     assert "compute_flavor" not in made
+
+
+@pytest.mark.parametrize("address", [None, "198.18.33.33", "2001:db8:33:33:33:33:33:33"])
+def test_the_cloud_that_does_nothing_has_every_subnet_in_the_network_named_with_it(
+    make_api: ApiFactory, address: str | None
+) -> None:
+    api = make_api()
+    wanted = {"vip_network_id": NETWORK, "vip_subnet_id": SUBNET, **({"vip_address": address} if address else {})}
+    created = api.loadbalancer(**wanted, additional_vips=[{"subnet_id": ELSEWHERE}])
+    assert created | wanted == created
+    assert [vip["subnet_id"] for vip in created["additional_vips"]] == [ELSEWHERE]
+    assert api.get(f"/loadbalancers/{created['id']}")["loadbalancer"]["vip_network_id"] == NETWORK

@@ -225,8 +225,8 @@ class Networking(Protocol):
         """One network. Raises NotFound."""
         ...
 
-    def subnet(self, subnet_id: str) -> Subnet:
-        """One subnet. Raises NotFound."""
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
+        """One subnet; ``network_id`` is where the caller takes it to be, for a cloud that has no idea. Raises NotFound."""
         ...
 
     def port(self, port_id: str) -> Port:

@@ -45,7 +45,7 @@ class NeutronNetworking:
         with self._service.asked() as neutron:
             return _network(neutron.get_network(network_id))
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         """See Networking."""
         with self._service.asked() as neutron:
             return _subnet(neutron.get_subnet(subnet_id))
