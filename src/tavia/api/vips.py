@@ -135,6 +135,8 @@ class Vips:
             raise ApiError(400, f"Port {body['vip_port_id']} not found.") from None
         if port.device_id:
             raise validation_failure(f"Port {port.id} is already used by device {port.device_id}.")
+        if not port.has_port_security:
+            raise validation_failure("Port security must be enabled on the VIP port.")
         self._check_network(port.network_id)
         if body.get("vip_network_id", port.network_id) != port.network_id:
             raise validation_failure(f"VIP port {port.id} is not on network {body['vip_network_id']}.")
@@ -147,6 +149,8 @@ class Vips:
         valid, denied = self._rules.valid_vip_networks, self._rules.denylist_vip_networks
         if network_id in denied or (valid and network_id not in valid):
             raise ApiError(400, f"The selected VIP network is not allowed in this deployment: {network_id}")
+        if not self._networking.network(network_id).has_port_security:
+            raise validation_failure("Port security must be enabled on the VIP network.")
 
     def _in_one_of(self, subnets: Sequence[Subnet], loadbalancer_id: str, body: dict[str, Any]) -> Vip:
         """A new port, with the VIP in the first subnet that has room."""
@@ -174,6 +178,8 @@ class Vips:
             except SeamError as refusal:
                 if refusal.code == "port-quota":  # the tenant's own
                     raise ApiError(403, f"Quota has been met for resources: Port. {refusal.message}") from None
+                if refusal.code in ("neutron-refused", "port-security-off"):
+                    raise validation_failure(refusal.message) from None
                 raise
             made = {fixed.subnet_id: fixed.ip_address for fixed in port.fixed_ips}
             others = [(each, made[each]) for each, _ in additional]
