@@ -195,3 +195,10 @@ def test_the_sdk_makes_finds_pages_changes_and_deletes(working: Service, sdk: Co
     while list(api.load_balancers()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_the_sdk_asks_in_vain_for_what_a_cloud_without_neutron_lacks(sdk: Connection) -> None:
+    network = sdk.network
+    assert list(network.ips(port_id=SUBNET)) == list(network.security_groups()) == list(network.qos_policies()) == []
+    assert network.find_ip("203.0.113.9") is network.find_security_group("web") is network.find_qos_policy("slow")
+    assert sdk.list_floating_ips() == sdk.search_security_groups("web") == []

@@ -25,6 +25,7 @@ SMALL_SUBNET = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d30"
 PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d99"
 SERVERS_PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d98"
 LIMITED_PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d97"
+OPEN_PORT = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9da0"
 ELSEWHERE = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d55"
 POLICY = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d66"
 PORTS_POLICY = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d67"
@@ -37,16 +38,18 @@ class OneNetwork(NoopCloud):
     def __init__(self) -> None:
         super().__init__()
         self.owners: list[tuple[str | None, bool]] = []
-        self.quota_is_met = False
+        self.refusal: SeamError | None = None
+        self.is_secured = True
 
     SUBNETS = {SUBNET_V6: "2001:db8::/64", SMALL_SUBNET: "10.0.0.0/30", SUBNET: "10.0.1.0/24"}
 
     def network(self, network_id: str) -> Network:
         if network_id != NETWORK:
             raise NotFound("network", network_id)
-        return Network(id=NETWORK, name="net", mtu=1500, subnet_ids=tuple(self.SUBNETS))
+        subnet_ids = tuple(self.SUBNETS)
+        return Network(id=NETWORK, name="net", mtu=1500, subnet_ids=subnet_ids, has_port_security=self.is_secured)
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         if subnet_id == ELSEWHERE:
             return Subnet(id=subnet_id, name="subnet", network_id=NOWHERE, cidr="10.0.9.0/24")
         if subnet_id not in self.SUBNETS:
@@ -54,7 +57,7 @@ class OneNetwork(NoopCloud):
         return Subnet(id=subnet_id, name="subnet", network_id=NETWORK, cidr=self.SUBNETS[subnet_id])
 
     def port(self, port_id: str) -> Port:
-        if port_id not in (PORT, SERVERS_PORT, LIMITED_PORT):
+        if port_id not in (PORT, SERVERS_PORT, LIMITED_PORT, OPEN_PORT):
             raise NotFound("port", port_id)
         return Port(
             id=port_id,
@@ -64,13 +67,12 @@ class OneNetwork(NoopCloud):
             fixed_ips=(FixedIp(subnet_id=SUBNET, ip_address="10.0.1.77"),),
             device_id="a-server" if port_id == SERVERS_PORT else "",
             qos_policy_id=PORTS_POLICY if port_id == LIMITED_PORT else None,
+            has_port_security=port_id != OPEN_PORT,
         )
 
     def create_port(self, spec: PortSpec) -> Port:
-        if self.quota_is_met:
-            raise SeamError(
-                Seam.BOOT, "port-quota", "Neutron says: Quota exceeded for resources: ['port']", permanent=True
-            )
+        if self.refusal:
+            raise self.refusal
         self.owners.append((spec.project_id, spec.is_vip))
         return super().create_port(replace(spec, fixed_ips=[self._fixed_ip(*each) for each in spec.fixed_ips]))
 
@@ -172,6 +174,25 @@ def test_a_vip_that_cannot_be_is_told_at_once_and_leaves_nothing(
     assert networking.all_ports() == []
 
 
+@pytest.mark.parametrize("vip", [{"vip_subnet_id": SUBNET}, {"vip_network_id": NETWORK}, {"vip_port_id": PORT}])
+def test_a_network_without_port_security_has_no_vip(picky: Api, networking: OneNetwork, vip: dict[str, str]) -> None:
+    networking.is_secured = False
+    told = picky.refusal("POST", "/loadbalancers", {"loadbalancer": vip})
+    assert told == (400, "Validation failure: Port security must be enabled on the VIP network.")
+    assert networking.all_ports() == []
+
+
+def test_nor_has_a_port_without(picky: Api) -> None:
+    told = picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_port_id": OPEN_PORT}})
+    assert told == (400, "Validation failure: Port security must be enabled on the VIP port.")
+
+
+def test_what_neutron_refuses_of_a_request_is_told_as_the_requests_fault(picky: Api, networking: OneNetwork) -> None:
+    networking.refusal = SeamError(Seam.BOOT, "neutron-refused", "Neutron refuses (400 Odd): not so")
+    told = picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})
+    assert told == (400, "Validation failure: Neutron refuses (400 Odd): not so")
+
+
 def test_the_vip_port_belongs_to_the_project_and_only_holds_addresses(picky: Api, networking: OneNetwork) -> None:
     picky.loadbalancer(project_id="tenant")
     assert networking.owners == [("tenant", True)]
@@ -244,10 +265,11 @@ def test_a_taken_vip_address_is_409(picky: Api) -> None:
 
 
 def test_a_tenant_at_the_quota_of_ports_is_told_so(picky: Api, networking: OneNetwork) -> None:
-    networking.quota_is_met = True
+    said = "Neutron says: Quota exceeded for resources: ['port']"
+    networking.refusal = SeamError(Seam.BOOT, "port-quota", said, permanent=True)
     status, fault = picky.refusal("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": SUBNET}})
     assert status == 403
-    assert fault == "Quota has been met for resources: Port. Neutron says: Quota exceeded for resources: ['port']"
+    assert fault == f"Quota has been met for resources: Port. {said}"
     assert not picky.get("/loadbalancers")["loadbalancers"]
 
 
@@ -531,3 +553,15 @@ def test_what_its_amphorae_boot_with_is_resolved_when_it_is_accepted(api: Api) -
         row = reading.get(conn, LoadBalancer, made["id"])
     assert (row.topology, row.compute_flavor, row.compute_zone, row.image_tag) == ("SINGLE", "small", "az-1", "amphora")
     assert "compute_flavor" not in made
+
+
+@pytest.mark.parametrize("address", [None, "198.18.33.33", "2001:db8:33:33:33:33:33:33"])
+def test_the_cloud_that_does_nothing_has_every_subnet_in_the_network_named_with_it(
+    make_api: ApiFactory, address: str | None
+) -> None:
+    api = make_api()
+    wanted = {"vip_network_id": NETWORK, "vip_subnet_id": SUBNET, **({"vip_address": address} if address else {})}
+    created = api.loadbalancer(**wanted, additional_vips=[{"subnet_id": ELSEWHERE}])
+    assert created | wanted == created
+    assert [vip["subnet_id"] for vip in created["additional_vips"]] == [ELSEWHERE]
+    assert api.get(f"/loadbalancers/{created['id']}")["loadbalancer"]["vip_network_id"] == NETWORK

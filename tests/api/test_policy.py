@@ -378,7 +378,13 @@ def test_all_else_needs_one_and_identity_headers_of_the_client_are_worth_nothing
         path, headers=forged | headers
     )
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Keystone uri="http://keystone"')
-    assert answer.json["error"]["title"] == "Unauthorized"
+    said = "The request you have made requires authentication."
+    assert answer.json == {
+        "faultcode": "Client",
+        "faultstring": said,
+        "debuginfo": None,
+        "error": {"code": 401, "title": "Unauthorized", "message": said},
+    }
 
 
 def test_a_token_is_not_asked_for_the_host_header(guard: Any) -> None:

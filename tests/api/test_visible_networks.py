@@ -20,7 +20,7 @@ HIDDEN = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d44"
 class UsersView(NoopCloud):
     """A user who sees one subnet, and nothing else."""
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         if subnet_id != SUBNET:
             raise NotFound("subnet", subnet_id)
         return super().subnet(subnet_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from oslo_middleware import http_proxy_to_wsgi
 from tests.api.conftest import SUBNET, Api, ApiFactory
 
 NOWHERE = "7f0a2c6e-7a7c-4f8f-9d67-0d4f2b9c1a11"
@@ -83,9 +84,22 @@ def test_a_body_of_another_type_is_415(api: Api, content_type: str) -> None:
 
 def test_a_body_too_large_is_413(api: Api) -> None:
     body = {"loadbalancer": {"name": "x" * 120_000}}
-    result = api.request("POST", "/loadbalancers", body, headers={"Accept": "application/json"})
-    assert result.status_code == 413
-    assert result.json["code"] == "413 Request Entity Too Large"
+    assert api.refusal("POST", "/loadbalancers", body) == (413, "The request's body is larger than 114688 bytes.")
+
+
+def test_the_largest_body_is_an_option(make_api: ApiFactory) -> None:
+    api = make_api(oslo_middleware={"max_request_body_size": 10})
+    assert api.refusal("POST", "/pools", {"pool": {}})[0] == 413
+
+
+def test_an_error_of_a_layer_around_the_app_has_the_apis_form(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(http_proxy_to_wsgi.HTTPProxyToWSGI, "process_request", broken)
+    result = api.request("GET", "/pools")
+    assert (result.status_code, result.json["faultcode"]) == (500, "Server")
+    assert result.headers["x-openstack-request-id"]
 
 
 def test_every_answer_has_a_request_id(api: Api) -> None:

@@ -142,7 +142,7 @@ class FakeNetworking:
         name = "lb-mgmt-net" if network_id == "mgmt-net" else "demo-net"
         return Network(id=network_id, name=name, mtu=1500, subnet_ids=(network_id.replace("net", "subnet"),))
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         return Subnet(id=subnet_id, name=subnet_id, network_id=subnet_id.replace("subnet", "net"), cidr="198.19.0.0/24")
 
     def port(self, port_id: str) -> Port:

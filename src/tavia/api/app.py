@@ -7,7 +7,7 @@ from typing import Any
 
 import falcon
 from oslo_config import cfg
-from oslo_middleware import cors, http_proxy_to_wsgi, request_id, sizelimit
+from oslo_middleware import cors, http_proxy_to_wsgi, request_id
 
 from tavia.api import errors, local_network, rbac
 from tavia.api.authentication import authenticated
@@ -41,7 +41,7 @@ def create_app(conf: cfg.ConfigOpts, database: Database, cloud: Cloud) -> Wsgi:
     )
     table = routes(backend)
     names = {f"{prefix}{each.path}": f"{each.prefixes[0]}{each.path}" for each in table for prefix in each.prefixes}
-    middleware: list[Any] = [Gate(conf, rules_of(table)), Routing(names)]
+    middleware: list[Any] = [errors.Answered(), Gate(conf, rules_of(table)), Routing(names)]
     app = falcon.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = True
     errors.register(app)
@@ -78,13 +78,8 @@ def _add_routes(
 
 
 def _layered(app: Wsgi, conf: cfg.ConfigOpts) -> Wsgi:
-    """Innermost first: a body too large is refused before it is read, and every answer carries a request id."""
-    for layer in (
-        sizelimit.RequestBodySizeLimiter,
-        *((authenticated,) if asks_who(conf) else ()),
-        cors.CORS,
-        http_proxy_to_wsgi.HTTPProxyToWSGI,
-        request_id.RequestId,
-    ):
-        app = layer(app, conf)
-    return measured(app)
+    """Innermost first: every error has the API's form, and every answer carries a request id."""
+    if asks_who(conf):
+        app = authenticated(app, conf)
+    app = http_proxy_to_wsgi.HTTPProxyToWSGI(cors.CORS(app, conf), conf)
+    return measured(request_id.RequestId(errors.in_form(app), conf))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from oslo_config import cfg
 from oslo_context.context import RequestContext
 from webob.exc import HTTPServiceUnavailable  # type: ignore[import-untyped]
 
-from tavia.api.errors import RETRY_AFTER_SECONDS
+from tavia.api.errors import RETRY_AFTER_SECONDS, form
 from tavia.model.seams import Seam, SeamError
 
 LOG = logging.getLogger(__name__)
@@ -74,10 +73,4 @@ def _unavailable(cause: BaseException) -> HTTPServiceUnavailable:
         "Tokens cannot be checked: Keystone does not answer, or refuses the user of [keystone_authtoken]",
     )
     LOG.error("%s: %s", error, cause)
-    fault = {"faultcode": "Server", "faultstring": str(error), "debuginfo": None}
-    return HTTPServiceUnavailable(
-        body=json.dumps(fault).encode(),
-        content_type="application/json",
-        charset="UTF-8",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
+    return HTTPServiceUnavailable(json=form(503, str(error)), headers={"Retry-After": str(RETRY_AFTER_SECONDS)})

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, V
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 from typing_extensions import TypedDict
 
-from tavia.api.errors import ApiError, invalid_input, not_supported
+from tavia.api.errors import ApiError, invalid_input, not_supported, too_large
 from tavia.api.formats import FORMATS
 from tavia.api.later import LATER, LATER_VALUES
 from tavia.model.attributes import Attribute, Format, attributes
@@ -31,11 +31,15 @@ LARGEST_INT = 2**31 - 1
 _NOT_SUPPORTED = "not_supported"
 
 
-def read_json(req: falcon.Request) -> Any:
-    """The request's body, None when there is none. Only application/json is read: no page of another origin can
-    send that without asking first (CORS). Raises ApiError and HTTPUnsupportedMediaType.
+def read_json(req: falcon.Request, limit: int) -> Any:
+    """The request's body, of ``limit`` bytes at most, None when there is none. Only application/json is read: no page
+    of another origin can send that without asking first (CORS). Raises ApiError and HTTPUnsupportedMediaType.
     """
-    raw = req.bounded_stream.read() if req.content_length is not None else req.stream.read()
+    if (req.content_length or 0) > limit:
+        raise too_large(limit)
+    raw = (req.stream if req.content_length is None else req.bounded_stream).read(limit + 1)
+    if len(raw) > limit:
+        raise too_large(limit)
     if not raw:
         return None
     content_type = (req.content_type or "").partition(";")[0].strip().lower()

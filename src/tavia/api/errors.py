@@ -1,23 +1,31 @@
 """What went wrong, in the shapes that the API's clients know (api-surface, "Answers and errors").
 
 Handlers and rules raise :class:`ApiError`; :func:`register` teaches the Falcon app to answer it, Falcon's own errors,
-and failures inside. Malformed input never becomes a 500.
+and failures inside; :func:`in_form` is the layer that has what stands around the app answer so too. Malformed input
+never becomes a 500.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
 import falcon
-import webob.exc  # type: ignore[import-untyped]
+import webob  # type: ignore[import-untyped]
 
 from tavia.model.seams import SeamError
 
 LOG = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 1
+
+Wsgi = Callable[..., Any]
+
+_ANSWERED = "tavia.answered"
+"""Where the WSGI environment says that the answer is the app's own."""
+_UNEXPECTED = "The service met an error of its own; its log tells more under this request's id."
 
 
 class ApiError(Exception):
@@ -57,6 +65,11 @@ def immutable(title: str, object_id: str) -> ApiError:
     return ApiError(409, f"{title} {object_id} is immutable and cannot be updated.")
 
 
+def too_large(limit: int) -> ApiError:
+    """A body of more bytes than ``limit``."""
+    return ApiError(413, f"The request's body is larger than {limit} bytes.")
+
+
 def parent_not_found(title: str, object_id: str) -> falcon.HTTPError:
     """The object named in the middle of the path is not there: the router's shape, with the title "Bad Request"."""
     return falcon.HTTPNotFound(title="Bad Request", description=f"{title} {object_id} not found.")
@@ -67,17 +80,49 @@ def register(app: falcon.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(SeamError, _inside)
     app.add_error_handler(ApiError, _fault)
-    app.add_error_handler(webob.exc.HTTPException, _pass_on)
     app.add_error_handler(falcon.HTTPError, _routing)
+
+
+def form(status: int, fault: str) -> dict[str, Any]:
+    """The body of an answer that is an error."""
+    code = "Server" if status >= 500 else "Client"  # noqa: PLR2004
+    return {"faultcode": code, "faultstring": fault, "debuginfo": None}
+
+
+class Answered:
+    """Falcon middleware: notes that the app has answered, well or not."""
+
+    def process_response(
+        self, req: falcon.Request, _resp: falcon.Response, _resource: object, _req_succeeded: bool
+    ) -> None:
+        """Called for every answer."""
+        req.env[_ANSWERED] = True
+
+
+def in_form(app: Wsgi) -> Wsgi:
+    """A layer: errors of the layers inside of it are in the API's form. What they say in JSON of their own stays beside
+    that: clients know the ``error`` of who refuses a token (api-surface, "Answers and errors").
+    """
+
+    def layer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        request = webob.Request(environ)
+        try:
+            answer = request.get_response(app)
+        except Exception as error:
+            LOG.error("%s %s failed", request.method, environ.get("PATH_INFO"), exc_info=error)
+            answer = webob.Response(status=500, json=form(500, _UNEXPECTED))
+        if answer.status_code >= 400 and _ANSWERED not in environ:  # noqa: PLR2004
+            said = answer.json if answer.content_type == "application/json" else {}
+            fault = said.get("error", {}).get("message") or HTTPStatus(answer.status_code).phrase
+            answer.content_type, answer.json = "application/json", form(answer.status_code, fault) | said
+        return answer(environ, start_response)
+
+    return layer
 
 
 def _answer(resp: falcon.Response, status: int, fault: str) -> None:
     resp.status = falcon.code_to_http_status(status)
-    resp.media = {
-        "faultcode": "Server" if status >= 500 else "Client",  # noqa: PLR2004
-        "faultstring": fault,
-        "debuginfo": None,
-    }
+    resp.media = form(status, fault)
 
 
 def _fault(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
@@ -105,11 +150,6 @@ def _routing(_req: falcon.Request, resp: falcon.Response, error: Exception, _par
     }
 
 
-def _pass_on(_req: falcon.Request, _resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> NoReturn:
-    """A middleware's own answer, raised while the body was read (too large): the middleware gives it."""
-    raise error
-
-
 def _unexpected(req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]) -> None:
     LOG.error("%s %s failed", req.method, req.path, exc_info=error)
-    _answer(resp, 500, "The service met an error of its own; its log tells more under this request's id.")
+    _answer(resp, 500, _UNEXPECTED)

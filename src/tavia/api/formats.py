@@ -16,7 +16,7 @@ from typing import Any
 _URL_PATH = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?#]|%[0-9A-Fa-f]{2})*")
 _EXPECTED_CODES = re.compile(r"[0-9]{3}(?:\s*,\s*[0-9]{3})*|[0-9]{3}-[0-9]{3}")
 _DNS_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:(?!-|[^.]+_)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.|\Z))+")
-_COOKIE_NAME = re.compile(r"[^\s,;\\]+")
+_COOKIE_NAME = re.compile(r"[^\s,;\\\x00-\x1f\x7f]+")
 
 
 def _uuid(value: str) -> str:
@@ -75,6 +75,8 @@ FORMATS: dict[str, Callable[[Any], Any]] = {
     "url_path": _matching(_URL_PATH, "Value should be a URL path that begins with a slash"),
     "dns_name": _matching(_DNS_NAME, "Value should be a DNS name"),
     "expected_codes": _expected_codes,
-    "cookie_name": _matching(_COOKIE_NAME, "Value should be a cookie name: no space, comma, semicolon, backslash"),
+    "cookie_name": _matching(
+        _COOKIE_NAME, "Value should be a cookie name: no space, control character, or one of , ; \\"
+    ),
     "http_version": _http_version,
 }

@@ -1,10 +1,10 @@
 """Just enough of Neutron's API for ``openstack loadbalancer`` where there is no Neutron: on one machine, in tests.
 
 The client asks Neutron which subnet, network or port ``--vip-subnet-id`` and its like name, and has no way around it
-(python-octaviaclient, ``osc/v2/utils.py``, ``get_resource_id``). ``tavia up`` points its ``network_endpoint_override``
-here. Read-only: ``tavia network`` makes and removes networks. The application adds these routes for every cloud but
-OpenStack's. With Keystone a caller must be allowed to read load balancers; ports are those of all projects, so they are
-for who may read load balancers of all.
+(python-octaviaclient, ``osc/v2/utils.py``, ``get_resource_id``); Ansible wants to know the floating IPs of a VIP too.
+``tavia up`` points its ``network_endpoint_override`` here. Read-only: ``tavia network`` makes and removes networks. The
+application adds these routes for every cloud but OpenStack's. With Keystone a caller must be allowed to read load
+balancers; ports are those of all projects, so they are for who may read load balancers of all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ from tavia.cloud.protocols import Network, Networking, NotFound, Port, Subnet
 
 PREFIX = "/network"
 
+NONE_OF = {
+    "floatingips": "floatingip",
+    "security-groups": "security_group",
+    "security-group-rules": "security_group_rule",
+    "qos/policies": "policy",
+    "routers": "router",
+    "extensions": "extension",
+}
+"""What clients ask a Neutron about and no such cloud has: the collection's path, the word for one."""
+
 Json = dict[str, Any]
 
 
@@ -31,21 +41,21 @@ def add_routes(app: falcon.App[Any, Any], networking: Networking) -> None:
         ids = (subnet_id for network in networking.networks() for subnet_id in network.subnet_ids)
         return [_subnet(networking.subnet(subnet_id)) for subnet_id in ids]
 
+    def networks() -> list[Json]:
+        return [_network(network) for network in networking.networks()]
+
+    def ports() -> list[Json]:
+        return [_port(port) for port in networking.ports(frozenset())]
+
     app.add_route(PREFIX, Versions())
-    for collection in (
-        Collection(
-            "network", READ, lambda: [_network(n) for n in networking.networks()], _by_id(networking.network, _network)
-        ),
-        Collection("subnet", READ, subnets, _by_id(networking.subnet, _subnet)),
-        Collection(
-            "port",
-            READ_GLOBAL,
-            lambda: [_port(p) for p in networking.ports(frozenset())],
-            _by_id(networking.port, _port),
-        ),
-    ):
-        app.add_route(f"{PREFIX}/v2.0/{collection.word}s", collection)
-        app.add_route(f"{PREFIX}/v2.0/{collection.word}s/{{object_id}}", collection, suffix="one")
+    for path, collection in {
+        "networks": Collection("network", READ, networks, _by_id(networking.network, _network)),
+        "subnets": Collection("subnet", READ, subnets, _by_id(networking.subnet, _subnet)),
+        "ports": Collection("port", READ_GLOBAL, ports, _by_id(networking.port, _port)),
+        **{path: Collection(word, READ, list, lambda _: []) for path, word in NONE_OF.items()},
+    }.items():
+        app.add_route(f"{PREFIX}/v2.0/{path}", collection)
+        app.add_route(f"{PREFIX}/v2.0/{path}/{{object_id}}", collection, suffix="one")
 
 
 class Versions:
@@ -64,7 +74,8 @@ class Collection:
     """
 
     def __init__(self, word: str, rule: str, every: Callable[[], list[Json]], one: Callable[[str], list[Json]]) -> None:
-        self.word = word
+        self._word = word
+        self._words = "policies" if word == "policy" else f"{word}s"
         self._rule = rule
         self._every = every
         self._one = one
@@ -74,15 +85,19 @@ class Collection:
         self._check(req)
         wanted = req.params.get("id")
         objects = self._one(wanted) if isinstance(wanted, str) else self._every()
-        resp.media = {f"{self.word}s": list(_matching(objects, req.params))}
+        resp.media = {self._words: list(_matching(objects, req.params))}
 
     def on_get_one(self, req: falcon.Request, resp: falcon.Response, object_id: str) -> None:
-        """One object, by id; 404 when there is none."""
+        """One object, by id; 404 in Neutron's form when there is none."""
         self._check(req)
         found = self._one(object_id)
-        if not found:
-            raise falcon.HTTPNotFound(description=f"{self.word} {object_id} could not be found")
-        resp.media = {self.word: found[0]}
+        if found:
+            resp.media = {self._word: found[0]}
+            return
+        name = self._word.replace("_", " ").title()
+        message = f"{name} {object_id} could not be found."
+        error = {"type": f"{name.replace(' ', '')}NotFound", "message": message, "detail": ""}
+        resp.status, resp.media = falcon.HTTP_404, {"NeutronError": error}
 
     def _check(self, req: falcon.Request) -> None:
         access = access_of(req)

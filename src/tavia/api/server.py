@@ -10,18 +10,26 @@ read the configuration again, as every service of ours does.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
+from gunicorn import util
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.gthread import ThreadWorker
 from oslo_config import cfg
 
+from tavia.api import errors
 from tavia.config import reloading
 from tavia.metrics import serving
 from tavia.process.presence import Presence
@@ -37,6 +45,8 @@ KEEP_ALIVE = 100
 it and no request meets a server that just did."""
 ENDLESS = 10**9
 """Seconds: what graceful_shutdown_timeout = 0 means."""
+FAREWELL = 2.0
+"""Seconds that a client has to read an answer after which the connection closes."""
 CHILDS_MARGIN = 5
 """Seconds that a child is patient for longer than the arbiter, which has to see what is left."""
 
@@ -137,6 +147,23 @@ class Child(ThreadWorker):
 
     app: Server
 
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Answer. An answer that is given before the whole body was read closes the connection, and says so: gunicorn
+        would promise to keep it, and then find more to skip than it likes to.
+        """
+        asked = req.should_close
+        req.should_close = lambda: asked() or not _is_read(req.body.reader)
+        return bool(super().handle_request(req, conn))  # type: ignore[no-untyped-call]
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a connection, in a thread of its own. The end is waited for here too: gunicorn's main loop would, and
+        nobody be served while one client takes its time.
+        """
+        kept = super().handle(conn)  # type: ignore[no-untyped-call]
+        if kept is False:
+            _say_farewell(conn.sock)
+        return kept
+
     def init_process(self) -> None:
         """Begin to serve."""
         self.app.margin = CHILDS_MARGIN
@@ -165,6 +192,36 @@ class Child(ThreadWorker):
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
         self.method_queue.defer(self.app.reload_configuration)  # type: ignore[no-untyped-call]
+
+
+def _is_read(reader: Any) -> bool:
+    """Whether nothing of a body is left on its connection, as gunicorn's two kinds of readers know it."""
+    return reader.parser is None if isinstance(reader, ChunkedReader) else reader.length == 0
+
+
+def _say_farewell(sock: socket.socket) -> None:
+    """Let the client read the answer before the connection goes: what it still sends would reset it otherwise."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + FAREWELL
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                break
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)  # nothing is left to wait for in the main loop
+
+
+def _write_error(sock: socket.socket, status: int, _reason: str, fault: str) -> None:
+    """What gunicorn refuses before the application sees it: a URL too long, a header that is none."""
+    phrase = HTTPStatus(status).phrase
+    body = json.dumps(errors.form(status, fault or phrase))
+    head = f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode("ascii"))  # type: ignore[no-untyped-call]
+
+
+util.write_error = _write_error
+"""Gunicorn writes HTML and has no setting for that."""
 
 
 def _finish(master: Master) -> None:

@@ -135,6 +135,8 @@ class Vips:
             raise ApiError(400, f"Port {body['vip_port_id']} not found.") from None
         if port.device_id:
             raise validation_failure(f"Port {port.id} is already used by device {port.device_id}.")
+        if not port.has_port_security:
+            raise validation_failure("Port security must be enabled on the VIP port.")
         self._check_network(port.network_id)
         if body.get("vip_network_id", port.network_id) != port.network_id:
             raise validation_failure(f"VIP port {port.id} is not on network {body['vip_network_id']}.")
@@ -147,6 +149,8 @@ class Vips:
         valid, denied = self._rules.valid_vip_networks, self._rules.denylist_vip_networks
         if network_id in denied or (valid and network_id not in valid):
             raise ApiError(400, f"The selected VIP network is not allowed in this deployment: {network_id}")
+        if not self._networking.network(network_id).has_port_security:
+            raise validation_failure("Port security must be enabled on the VIP network.")
 
     def _in_one_of(self, subnets: Sequence[Subnet], loadbalancer_id: str, body: dict[str, Any]) -> Vip:
         """A new port, with the VIP in the first subnet that has room."""
@@ -174,6 +178,8 @@ class Vips:
             except SeamError as refusal:
                 if refusal.code == "port-quota":  # the tenant's own
                     raise ApiError(403, f"Quota has been met for resources: Port. {refusal.message}") from None
+                if refusal.code in ("neutron-refused", "port-security-off"):
+                    raise validation_failure(refusal.message) from None
                 raise
             made = {fixed.subnet_id: fixed.ip_address for fixed in port.fixed_ips}
             others = [(each, made[each]) for each, _ in additional]
@@ -190,12 +196,12 @@ def _subnets(body: dict[str, Any], seen: Seen) -> list[Subnet]:
     except NotFound:
         raise ApiError(400, f"Network {body['vip_network_id']} not found.") from None
     if wanted := body.get("vip_subnet_id"):
-        subnet = _subnet(seen, wanted)
+        subnet = _subnet(seen, wanted, network.id)
         if subnet.network_id != network.id:
             raise validation_failure(f"VIP subnet {wanted} is not on network {network.id}.")
         return [subnet]
     taken = {vip["subnet_id"] for vip in _additional(body)}
-    subnets = [_subnet(seen, subnet_id) for subnet_id in network.subnet_ids if subnet_id not in taken]
+    subnets = [_subnet(seen, subnet_id, network.id) for subnet_id in network.subnet_ids if subnet_id not in taken]
     if address := body.get("vip_address"):
         subnets = [s for s in subnets if ipaddress.ip_address(address) in ipaddress.ip_network(s.cidr)]
     if not subnets:
@@ -203,9 +209,9 @@ def _subnets(body: dict[str, Any], seen: Seen) -> list[Subnet]:
     return sorted(subnets, key=lambda s: ipaddress.ip_network(s.cidr).version)
 
 
-def _subnet(seen: Seen, subnet_id: str) -> Subnet:
+def _subnet(seen: Seen, subnet_id: str, network_id: str | None = None) -> Subnet:
     try:
-        return seen.networking.subnet(subnet_id)
+        return seen.networking.subnet(subnet_id, network_id)
     except NotFound:
         raise ApiError(400, f"Subnet {subnet_id} not found.") from None
 
@@ -219,9 +225,10 @@ def _check_additional(body: dict[str, Any], subnets: Sequence[Subnet], seen: See
     """All VIPs are in one network, each on a subnet of its own, which has the address. Raises ApiError."""
     ours = [subnet.id for subnet in subnets] if len(subnets) == 1 else []
     _check_unique([*ours, *(vip["subnet_id"] for vip in _additional(body))])
+    network_id = subnets[0].network_id
     for vip in _additional(body):
-        subnet, address = _subnet(seen, vip["subnet_id"]), vip.get("ip_address")
-        if subnet.network_id != subnets[0].network_id:
+        subnet, address = _subnet(seen, vip["subnet_id"], network_id), vip.get("ip_address")
+        if subnet.network_id != network_id:
             raise validation_failure("All VIP subnets must belong to the same network.")
         if address and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr):
             raise validation_failure(f"VIP address {address} is not an address of subnet {subnet.id} ({subnet.cidr}).")

@@ -58,12 +58,13 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A layer-2 network. ``mtu`` in bytes."""
+    """A layer-2 network. ``mtu`` in bytes. Without port security none of its ports can have a VIP that moves."""
 
     id: str
     name: str
     mtu: int
     subnet_ids: tuple[str, ...]
+    has_port_security: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class Port:
     device_id: str = ""
     allowed_addresses: frozenset[str] = frozenset()
     qos_policy_id: str | None = None
+    has_port_security: bool = True
     tags: frozenset[str] = frozenset()
 
 
@@ -240,8 +242,8 @@ class Networking(Protocol):
         """One network. Raises NotFound."""
         ...
 
-    def subnet(self, subnet_id: str) -> Subnet:
-        """One subnet. Raises NotFound."""
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
+        """One subnet. ``network_id``: where the caller takes it to be, if a cloud has no idea. Raises NotFound."""
         ...
 
     def port(self, port_id: str) -> Port:

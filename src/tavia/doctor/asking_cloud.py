@@ -12,6 +12,7 @@ from openstack.exceptions import NotFoundException
 from oslo_config import cfg
 
 from tavia.cloud.openstack import connection
+from tavia.cloud.openstack.networking import is_secured
 from tavia.doctor.asking import found
 from tavia.doctor.control import SERVICE_TYPE
 from tavia.doctor.facts import Flavor, Group, Image, Interface, LegPort, Login, Network, Room, Rule, Subnet
@@ -206,7 +207,7 @@ def _leg_ports(neutron: Any, networks: Sequence[str], interfaces: Sequence[Inter
                         id=port.id,
                         address=str(address),
                         status=port.status,
-                        groups=[group for group in groups if group] if port.is_port_security_enabled else None,
+                        groups=[group for group in groups if group] if is_secured(port) else None,
                     )
 
 

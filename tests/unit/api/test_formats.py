@@ -42,7 +42,7 @@ def test_a_value_of_the_form_comes_back_in_its_normal_form(name: str, value: Any
         ("url_path", ["", "a", "/a b", "/a\n", '/"', "/%", "/%2", "/%zz", "/é", "/a\\"]),
         ("dns_name", ["", ".", "a..b", "-a.b", "a_b", "a b", "a\n", "é.org", "x" * 64, "a." * 127 + "a"]),
         ("expected_codes", ["", "20", "2000", "200-", "200-204-205", "204-200", "200,", "200\n", "٢٠٠"]),
-        ("cookie_name", ["", "a b", "a,b", "a;b", "a\\b", "a\n"]),
+        ("cookie_name", ["", "a b", "a,b", "a;b", "a\\b", "a\n", "a\0", "a\x7f"]),
         ("http_version", [1.0000001, 2.0, 0.0, float("nan"), float("inf")]),
     ],
 )

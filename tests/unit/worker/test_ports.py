@@ -53,10 +53,10 @@ def again(world: World, loadbalancer: LoadBalancer) -> None:
 def no_subnet(world: World, lost: str, failure: SeamError) -> None:
     subnet = world.networking.subnet
 
-    def subnet_or_failure(subnet_id: str) -> Any:
+    def subnet_or_failure(subnet_id: str, network_id: str | None = None) -> Any:
         if subnet_id == lost:
             raise failure
-        return subnet(subnet_id)
+        return subnet(subnet_id, network_id)
 
     world.networking.subnet = subnet_or_failure  # type: ignore[method-assign]
 

@@ -28,7 +28,7 @@ class Neutron(NoopCloud):
         self.asked = 0
         self.is_down = False
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         self.asked += 1
         if self.is_down:
             raise SeamError(Seam.BOOT, "neutron-down", "503")

@@ -144,20 +144,24 @@ class Writer(Reader):
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **parents: str) -> None:
         """A new object."""
-        body = self.post_body.parse(read_json(req), self.resource.names.argument, self.resource.names.word)
+        body = self.post_body.parse(self.document(req), self.resource.names.argument, self.resource.names.word)
         resp.media = {self.resource.names.word: self.create(req, body, **parents)}
         resp.status = falcon.HTTP_201
 
     def on_put_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
         """New values for some of an object's attributes."""
         object_id = path.pop(self.resource.names.parameter)
-        body = self.put_body.parse(read_json(req), self.resource.names.argument, self.resource.names.word)
+        body = self.put_body.parse(self.document(req), self.resource.names.argument, self.resource.names.word)
         resp.media = {self.resource.names.word: self.update(req, object_id, body, **path)}
 
     def on_delete_one(self, req: falcon.Request, resp: falcon.Response, **path: str) -> None:
         """The object is to go."""
         self.delete(req, path.pop(self.resource.names.parameter), **path)
         resp.status = falcon.HTTP_204
+
+    def document(self, req: falcon.Request) -> Any:
+        """What the request's body says. Raises as read_json."""
+        return read_json(req, self.backend.conf.oslo_middleware.max_request_body_size)
 
     def create(self, req: falcon.Request, body: dict[str, Any], **parents: str) -> dict[str, Any]:
         """Accept a new object; what the answer shows."""

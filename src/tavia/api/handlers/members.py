@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from tavia.api import quotas, rules, schemas
 from tavia.api.access import access_of
-from tavia.api.bodies import read_json, root_of, validated
+from tavia.api.bodies import root_of, validated
 from tavia.api.changes import Unchanged, touch_pools
 from tavia.api.errors import parent_not_found, validation_failure
 from tavia.api.graph import Graph
@@ -95,7 +95,7 @@ class Members(ChildWriter):
         as they are are not touched. Where that is all of them nothing is accepted at all.
         """
         additive = flag(req, "additive_only")
-        bodies = validated(self._set, root_of(read_json(req), "members_", "members"), "members_", "members")
+        bodies = validated(self._set, root_of(self.document(req), "members_", "members"), "members_", "members")
         if len({_key(body) for body in bodies}) < len(bodies):
             raise validation_failure("A member is given twice: address and protocol_port must be unique.")
         pool = self._pool(req, pool_id)

@@ -141,7 +141,7 @@ class LocalClient:
         """All subnets."""
         return [wire.subnet(data) for data in self._call("subnets")]
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         """See Networking."""
         return wire.subnet(self._call("subnet", subnet_id=subnet_id))
 

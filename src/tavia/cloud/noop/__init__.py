@@ -144,9 +144,9 @@ class NoopCloud:
         """Any network; it has one subnet."""
         return Network(id=network_id, name=network_id, mtu=1500, subnet_ids=(_derived(network_id),))
 
-    def subnet(self, subnet_id: str) -> Subnet:
-        """Any subnet, in a network of its own."""
-        network_id = _derived(subnet_id)
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
+        """Any subnet, in the network that it is named together with, else in one of its own."""
+        network_id = network_id or _derived(subnet_id)
         gateway = str(_RANGE.network_address + 1)
         return Subnet(id=subnet_id, name=subnet_id, network_id=network_id, cidr=str(_RANGE), gateway_ip=gateway)
 

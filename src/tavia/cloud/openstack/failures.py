@@ -54,6 +54,27 @@ ADDRESS = (
 )
 
 MEANINGS = (
+    Meaning(
+        "port-security-off",
+        "AddressPairAndPortSecurityRequired|PortSecurityAndIPRequiredForSecurityGroups",
+        "openstack network set --enable-port-security, and openstack port set for each port that is there",
+        True,
+        "neutron",
+    ),
+    Meaning(
+        "address-pairs-exhausted",
+        "AllowedAddressPairExhausted",
+        "raise max_allowed_address_pair of Neutron; each VIP of a load balancer takes one",
+        True,
+        "neutron",
+    ),
+    Meaning(
+        "qos-policy-unsupported",
+        "QosRuleNotSupported",
+        "give the load balancer a QoS policy whose rules Neutron's mechanism driver has",
+        True,
+        "neutron",
+    ),
     Meaning("port-quota", r"OverQuota.*\bport\b", "raise the quota of ports: openstack quota set --ports", True),
     Meaning(
         "security-group-quota",

@@ -46,7 +46,7 @@ class NeutronNetworking:
         with self._service.asked() as neutron:
             return _network(neutron.get_network(network_id))
 
-    def subnet(self, subnet_id: str) -> Subnet:
+    def subnet(self, subnet_id: str, network_id: str | None = None) -> Subnet:
         """See Networking."""
         with self._service.asked() as neutron:
             return _subnet(neutron.get_subnet(subnet_id))
@@ -243,7 +243,21 @@ def _pairs(addresses: frozenset[str]) -> list[dict[str, str]]:
 
 
 def _network(network: Any) -> Network:
-    return Network(id=network.id, name=network.name, mtu=network.mtu, subnet_ids=tuple(network.subnet_ids))
+    return Network(
+        id=network.id,
+        name=network.name,
+        mtu=network.mtu,
+        subnet_ids=tuple(network.subnet_ids),
+        has_port_security=is_secured(network),
+    )
+
+
+def is_secured(found: Any) -> bool:
+    """Whether a network or port of openstacksdk's has port security; one of a Neutron that cannot turn it off has.
+
+    The attribute's own default says the opposite, so what Neutron sent is looked at.
+    """
+    return found._body.attributes.get("port_security_enabled") is not False
 
 
 def _subnet(subnet: Any) -> Subnet:
@@ -268,5 +282,6 @@ def _port(port: Any) -> Port:
         device_id=port.device_id or "",
         allowed_addresses=frozenset(pair["ip_address"] for pair in port.allowed_address_pairs or ()),
         qos_policy_id=port.qos_policy_id,
+        has_port_security=is_secured(port),
         tags=frozenset(port.tags or ()) or frozenset(tag for tag in _told_tags(port) if "=" in tag),
     )

@@ -132,6 +132,40 @@ def refused(service: str, status: int, body: dict[str, Any] | str) -> SeamError:
         ),
         (
             "neutron",
+            409,
+            neutron(
+                "AddressPairAndPortSecurityRequired",
+                "Port Security must be enabled in order to have allowed address pairs on a port.",
+            ),
+            "port-security-off",
+            True,
+        ),
+        (
+            "neutron",
+            400,
+            neutron(
+                "PortSecurityAndIPRequiredForSecurityGroups",
+                "Port security must be enabled and port must have an IP address in order to use security groups.",
+            ),
+            "port-security-off",
+            True,
+        ),
+        (
+            "neutron",
+            400,
+            neutron("AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum 1."),
+            "address-pairs-exhausted",
+            True,
+        ),
+        (
+            "neutron",
+            409,
+            neutron("QosRuleNotSupported", f"Rule minimum_bandwidth is not supported by port {ID}"),
+            "qos-policy-unsupported",
+            True,
+        ),
+        (
+            "neutron",
             400,
             neutron("HTTPBadRequest", "'10.61.0.300' is not a valid IP address"),
             "neutron-refused",
