@@ -150,7 +150,7 @@ def accepted_tree(tmp_path: Path) -> Callable[[Json], Tree]:
     path = tmp_path / "octavia.conf"
     path.write_text("[health_manager]\nheartbeat_key = not-used\n")
     conf = config.load(["--config-file", str(path)], "tavia-api", [])
-    post: Body = schemas.loadbalancer_post(conf)
+    post: Body = schemas.loadbalancer_post(schemas.timeouts(conf))
 
     def make(body: Json) -> Tree:
         try:
