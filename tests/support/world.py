@@ -107,6 +107,10 @@ class FakeAgent:
         self.world.switch.through("put-bundle", lambda: self._put(bundle))
         return Applied(action="none", hash="its own" if self.world.has_older_agents else bundle.hash)
 
+    def put_certificate(self, pem: bytes) -> None:
+        self._reach()
+        self.world.certificates.append((self.amphora.id, pem))
+
     def put_config(self, text: str) -> None:
         self._reach()
         self.world.agent_configs.append((self.amphora.id, text))
@@ -156,6 +160,8 @@ class World:
         self.agent_configs: list[tuple[str, str]] = []
         self.cut_off: set[str] = set()
         self.always_later: set[str] = set()
+        self.certificates: list[tuple[str, bytes]] = []
+        self.cert_validity = 30 * 24 * 3600.0
         self.forbidden, self.forbidden_in = "", "haproxy.cfg"
         self.has_older_agents = False
         self.names_lines = True
@@ -170,7 +176,7 @@ class World:
     def remember(self) -> Callable[[], None]:
         """What brings all back to how it is now: rows, cloud, agents, the switch. A worker must not be at work."""
         parts = (self.switch, self.compute, self.networking, self)
-        kept = ("bundles", "pushes", "agent_configs", "announced", "cut_off", "always_later")
+        kept = ("bundles", "pushes", "agent_configs", "announced", "cut_off", "always_later", "certificates")
 
         def state() -> list[dict[str, Any]]:
             return [{k: v for k, v in vars(part).items() if part is not self or k in kept} for part in parts]
@@ -306,7 +312,7 @@ class World:
             heartbeat_interval=1.0,
             heartbeat_key="key",
             agent_port=9443,
-            cert_validity=3600.0,
+            cert_validity=self.cert_validity,
             active_patience=300.0,
             agent_patience=600.0,
             agent_interval=5.0,
@@ -324,6 +330,7 @@ class World:
             settings=RenderSettings(),
             host=self.host,
             heartbeat_timeout=60.0,
+            cert_expiry_buffer=14 * 24 * 3600.0,
             coalesce_interval=0.0,
             retry_pending_seconds=300.0,
             retry_interval_max=60.0,

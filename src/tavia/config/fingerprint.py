@@ -52,7 +52,7 @@ TLS_FILES = frozenset(
 
 NOT_USED: Mapping[str, frozenset[str]] = {
     "tavia-api": frozenset({"certificates", "house_keeping", "keepalived_vrrp"}),
-    "tavia-worker": frozenset({"api_settings", "house_keeping", "quotas"}),
+    "tavia-worker": frozenset({"api_settings", "quotas"}),
     "tavia-health-manager": frozenset(
         {"api_settings", "certificates", "house_keeping", "keepalived_vrrp", "quotas", "networking"}
     ),

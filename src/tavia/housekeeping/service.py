@@ -94,6 +94,10 @@ def run_due(tasks: Sequence[Task], stopped: Callable[[], bool] = lambda: False) 
         task.due = time.monotonic() + task.interval
 
 
+RENEWED_AT_ONCE = 100
+"""Load balancers in a round. By default a round is an hour and there are two weeks: 33,600."""
+
+
 def build(conf: cfg.ConfigOpts) -> list[Task]:
     """The tasks as configured. Raises SeamError where the database or the cloud cannot be used."""
     options = conf.house_keeping
@@ -103,7 +107,7 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf))
     dead = partial(purge_dead_services, database, DEAD_AFTER)
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)
-    certificates = partial(report_certificates, database, options.cert_expiry_buffer)
+    certificates = partial(renew_certificates, database, options.cert_expiry_buffer, waker(conf))
     counting = [Task("Counting load balancers", COUNT_INTERVAL, partial(count, database))]
     return [
         *(counting if serving.port_of(conf) else []),
@@ -111,7 +115,7 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
         Task("Purging dead services", options.cleanup_interval, dead),
         Task("Looking for orphans", options.cleanup_interval, orphans.sweep),
         Task("Looking for amphorae that lag", options.cleanup_interval, resync.sweep),
-        Task("Looking for certificates near expiry", options.cert_interval, certificates),
+        Task("Renewing certificates near expiry", options.cert_interval, certificates),
     ]
 
 
@@ -148,12 +152,18 @@ def purge_dead_services(database: Database, silent_for: float) -> None:
         LOG.info("Services that died long ago, no longer listed: %s", purged)
 
 
-def report_certificates(database: Database, buffer: float) -> None:
-    """Name the amphorae whose certificate expires within ``buffer`` seconds. Raises the database's errors."""
+def renew_certificates(database: Database, buffer: float, wake: Callable[[], None]) -> None:
+    """Hand load balancers with certificates that expire within ``buffer`` seconds to the workers, some at a time.
+
+    They give each agent another one, and try until it is done. Raises the database's errors.
+    """
+    made_due = database.write(lambda conn: purge.make_due_near_expiry(conn, buffer, RENEWED_AT_ONCE))
+    if made_due:
+        wake()
     with database.read() as conn:
         near = purge.certificates_near_expiry(conn, buffer)
         first = purge.first_certificate_expiry(conn)
     metrics.CERTIFICATES.set(len(near))
     metrics.FIRST_EXPIRY.set(first.replace(tzinfo=UTC).timestamp() if first else 0.0)
     if near:
-        LOG.warning("Certificates of these amphorae expire soon, fail them over: %s", ", ".join(near))
+        LOG.info("Certificates of these amphorae expire soon and are renewed: %s", ", ".join(near))

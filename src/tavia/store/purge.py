@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.store import orphan_removal, schema
@@ -132,6 +132,24 @@ def certificates_near_expiry(conn: Connection, buffer: float) -> list[str]:
             )
         ).scalars()
     )
+
+
+def make_due_near_expiry(conn: Connection, buffer: float, most: int) -> int:
+    """Have workers look at load balancers of such amphorae, those with the first expiry first; returns how many."""
+    near = (
+        select(_amphora.loadbalancer_id)
+        .join(schema.load_balancer, _lb.id == _amphora.loadbalancer_id)
+        .where(
+            _amphora.status == AmphoraStatus.ALLOCATED,
+            _amphora.cert_expiration <= utcnow() + timedelta(seconds=buffer),
+            _lb.due_at.is_(None),
+        )
+        .order_by(_amphora.cert_expiration)
+        .limit(most)
+    )
+    ids = set(conn.execute(near).scalars())
+    conn.execute(update(schema.load_balancer).where(_lb.id.in_(ids), _lb.due_at.is_(None)).values(due_at=now()))
+    return len(ids)
 
 
 def first_certificate_expiry(conn: Connection) -> datetime | None:

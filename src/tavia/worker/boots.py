@@ -125,6 +125,19 @@ class Boots:
         }
         return Changed(amphora, booted_as, "boot_started_at")
 
+    def rotate_certificate(self, tree: Tree, step: Step, facts: Facts) -> Record:
+        """The agent has a certificate that lasts longer, for connections made from now on, and on its disk.
+
+        Where the answer is lost it has it all the same; the next try gives it another.
+        """
+        amphora = amphora_of(tree, step)
+        certificate = self._authority.issue_amphora(amphora.id, timedelta(seconds=self._options.cert_validity))
+        facts.rotated.add(amphora.id)
+        if amphora.cert_expiration is not None and certificate.expires <= amphora.cert_expiration:
+            return None  # the authority itself ends then
+        self._agent_of(amphora).put_certificate(certificate.pem)
+        return Changed(amphora, {"cert_expiration": certificate.expires})
+
     def _port_ids(self, amphora: Amphora) -> list[str]:
         """The management port first. Those on further boot networks are known by tag alone."""
         known = [amphora.mgmt_port_id, amphora.vrrp_port_id, *(port.port_id for port in member_ports(amphora))]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TypeGuard, TypeVar
 
@@ -33,6 +34,7 @@ from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings
 from tavia.store import amphorae, commits, journal
+from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.store.leases import Lease, LeaseLost
 from tavia.store.trees import Observed
@@ -101,6 +103,7 @@ class Controller:
     settings: RenderSettings
     host: str
     heartbeat_timeout: float
+    cert_expiry_buffer: float
     coalesce_interval: float
     retry_pending_seconds: float
     retry_interval_max: float
@@ -192,6 +195,9 @@ class Convergence:
     def _take_in(self, seen: Observed) -> None:
         self._writes.generation = self._tree.generation
         timeout, heard = self.controller.heartbeat_timeout, seen.heard
+        # A certificate that is good for less than twice the buffer would be near its end at once.
+        buffer = min(self.controller.cert_expiry_buffer, self.controller.steps.options.cert_validity / 2)
+        self.facts.rotate_before = utcnow() + timedelta(seconds=buffer)
         self._read_at, self._pending_for = time.monotonic(), seen.pending_for
         self.facts.silent = frozenset(key for key, said in heard.items() if said.ago > timeout)
         masters = [key for key, said in heard.items() if said.vrrp_state == "MASTER" and key not in self.facts.silent]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     UNPLUG_PORT = "unplug-port"
     SET_QOS_POLICY = "set-qos-policy"
     PUSH_BUNDLE = "push-bundle"
+    ROTATE_CERTIFICATE = "rotate-certificate"
     FENCE_AMPHORA = "fence-amphora"
     REMOVE_AMPHORA = "remove-amphora"
     RELEASE_VIP = "release-vip"
@@ -50,6 +52,7 @@ SEAM_OF = {
     Kind.UNPLUG_PORT: Seam.BOOT,
     Kind.SET_QOS_POLICY: Seam.BOOT,
     Kind.PUSH_BUNDLE: Seam.AGENT,
+    Kind.ROTATE_CERTIFICATE: Seam.AGENT,
     Kind.FENCE_AMPHORA: Seam.BOOT,
     Kind.REMOVE_AMPHORA: Seam.BOOT,
     Kind.RELEASE_VIP: Seam.BOOT,
@@ -64,7 +67,7 @@ LOOKS = frozenset({Kind.AWAIT_AGENT, Kind.REMOVE_AMPHORA})
 """The steps that have changed nothing where they leave nothing behind: compute and the amphora take their time."""
 NO_VALID_HOST = "no-valid-host"
 """The code of a boot for which compute found no room."""
-OPTIONAL = frozenset({Kind.SECURE_VIP, Kind.PLUG_PORT, Kind.UNPLUG_PORT, Kind.SET_QOS_POLICY})
+OPTIONAL = frozenset({Kind.SECURE_VIP, Kind.PLUG_PORT, Kind.UNPLUG_PORT, Kind.SET_QOS_POLICY, Kind.ROTATE_CERTIFICATE})
 """The steps that hold up only what needs them. One that fails is shown when all else is done."""
 
 
@@ -144,7 +147,8 @@ class Facts:
     not done; both are tried again by the next convergence only. ``queued``: amphorae that may not boot yet, because too
     many do; ``leaving``: amphorae whose server compute deletes when it has built it; ``plugged_again``: what plugged
     ports that an agent did not see; ``vip_secured``: the VIP's port is there, and guarded; ``without_vip``: amphorae
-    that compute did not power off, and whose port the network no longer lets use the VIP.
+    that compute did not power off, and whose port the network no longer lets use the VIP; ``rotate_before``: an agent
+    whose certificate expires by then (UTC, naive) gets another; ``rotated``: those that did.
     """
 
     silent: frozenset[str] = frozenset()
@@ -158,6 +162,8 @@ class Facts:
     leaving: set[str] = field(default_factory=set)
     plugged_again: set[Step] = field(default_factory=set)
     without_vip: set[str] = field(default_factory=set)
+    rotate_before: datetime | None = None
+    rotated: set[str] = field(default_factory=set)
     committed_generation: int = 0
     vip_secured: bool = False
     vip_released: bool = False
@@ -192,7 +198,10 @@ def plan(tree: Tree, facts: Facts, desired: Desired) -> Answer:
     applied = is_secured and any(_runs(a, tree, desired) for a in carrying)
     if applied and facts.committed_generation < tree.generation:
         return Commit()
-    if steps := _not_undone(facts, _fence(tree, facts, desired), _boot(tree, facts), _leftovers(tree, facts, desired)):
+    leftovers = _leftovers(tree, facts, desired)
+    if steps := _not_undone(
+        facts, _fence(tree, facts, desired), _boot(tree, facts), leftovers, _rotations(carrying, facts)
+    ):
         return Do(steps)
     missed = tuple(a.id for a in carrying if a.id in facts.unreachable and not _runs(a, tree, desired))
     return _obstacle(tree, facts) or (None if missed else _untold(outdated)) or Converged(missed)
@@ -365,6 +374,14 @@ def _boots(tree: Tree, facts: Facts) -> Iterator[Step]:
 
 def _removals(amphorae: Iterable[Amphora], facts: Facts) -> Iterator[Step]:
     return (Step(Kind.REMOVE_AMPHORA, a.id) for a in amphorae if a.id not in facts.leaving)
+
+
+def _rotations(carrying: Iterable[Amphora], facts: Facts) -> Iterator[Step]:
+    for amphora in carrying:
+        expires = amphora.cert_expiration
+        is_near = expires is not None and facts.rotate_before is not None and expires <= facts.rotate_before
+        if is_near and _speaks(amphora) and not _given_up(amphora, facts) and amphora.id not in facts.rotated:
+            yield Step(Kind.ROTATE_CERTIFICATE, amphora.id)
 
 
 def _leftovers(tree: Tree, facts: Facts, desired: Desired) -> Iterator[Step]:

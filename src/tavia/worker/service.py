@@ -56,6 +56,7 @@ def build(conf: cfg.ConfigOpts) -> Loop:
         settings=render_settings(conf),
         host=conf.host,
         heartbeat_timeout=conf.health_manager.heartbeat_timeout,
+        cert_expiry_buffer=conf.house_keeping.cert_expiry_buffer,
         coalesce_interval=conf.tavia.coalesce_interval,
         retry_pending_seconds=conf.tavia.retry_pending_seconds,
         retry_interval_max=conf.tavia.retry_interval_max,

@@ -58,6 +58,7 @@ class Steps:
             Kind.PLUG_PORT: ports.plug,
             Kind.UNPLUG_PORT: ports.unplug,
             Kind.SET_QOS_POLICY: ports.set_qos_policy,
+            Kind.ROTATE_CERTIFICATE: self._boots.rotate_certificate,
             Kind.FENCE_AMPHORA: self._fence_amphora,
             Kind.REMOVE_AMPHORA: self._remove_amphora,
             Kind.RELEASE_VIP: ports.release_vip,
