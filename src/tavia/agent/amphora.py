@@ -74,7 +74,10 @@ class Amphora:
             await asyncio.sleep(WATCH_SECONDS)
             async with self._lock:
                 for program in self.programs:
-                    await program.watch()
+                    try:
+                        await program.watch()
+                    except (AgentFailed, OSError):
+                        LOG.exception("whether a program hangs cannot be told")
 
     async def resume(self) -> None:
         """Put the bundle from the disk in force, trying until it is or another one comes."""

@@ -145,8 +145,8 @@ class Haproxy:
         """It answers on its stats socket, whoever of its threads is busy. See Program."""
         if time.monotonic() > self._loads_until and await self.daemon.is_hung(self._answers):
             LOG.error("HAProxy does not answer on its stats socket: killed, to be started again")
-            self._say(DEAD)
             self.daemon.kill()
+            self._say(DEAD)
 
     async def _seen(self) -> Observation:
         """Raises SocketSilent."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from tavia.agent.accounts import Account
 from tavia.amphora.protocol import AgentFailed
@@ -90,7 +90,8 @@ def worker_pid(info: str) -> int:
     """The ``Pid`` of ``show info``. Raises SocketSilent when there is none (the worker is just ending)."""
     for line in info.splitlines():
         if line.startswith("Pid: "):
-            return int(line[5:])
+            with suppress(ValueError):
+                return int(line[5:])
     raise SocketSilent(EOFError("no Pid in show info"))
 
 

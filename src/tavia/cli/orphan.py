@@ -96,9 +96,9 @@ class RemoveOrphans(OrphanCommand):
 
 
 def _remaining(cloud: Cloud, found: Found, removed: Collection[str]) -> list[str]:
-    """Those of the removed servers that compute still lists when its time is up."""
+    """Those of the removed servers that compute still lists, and does nothing about, when its time is up."""
     until = time.monotonic() + GONE_WITHIN
-    while removed and (remain := [server.id for server in cloud.compute.servers(found.tags) if server.id in removed]):
+    while removed and (remain := [s.id for s in cloud.compute.servers(found.tags) if s.id in removed and not s.busy]):
         if time.monotonic() > until:
             return remain
         time.sleep(POLL)

@@ -35,9 +35,10 @@ def stopped(conn: Connection) -> str | None:
 def past(conn: Connection) -> Past:
     """See :class:`Past`."""
     _, since, _ = _last(conn)
-    events = select(func.count()).where(_operation.what == journal.WENT_BACK, _operation.started > since)
+    of_loadbalancers = func.count(_operation.loadbalancer_id.distinct())  # one amphora may lie, of its own only
+    events = select(of_loadbalancers).where(_operation.what == journal.WENT_BACK, _operation.started > since)
     made = conn.execute(select(schema.deployment.c.created)).scalar_one()
-    return Past(made=float(made), went_back=conn.execute(events).scalar_one() > 0)
+    return Past(made=float(made), went_back=conn.execute(events).scalar_one() > 1)
 
 
 def _last(conn: Connection) -> tuple[str, float, str]:

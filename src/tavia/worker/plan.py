@@ -200,7 +200,7 @@ def plan(tree: Tree, facts: Facts, desired: Desired) -> Answer:
         return Commit()
     leftovers = _leftovers(tree, facts, desired)
     if steps := _not_undone(
-        facts, _fence(tree, facts, desired), _boot(tree, facts), leftovers, _rotations(carrying, facts)
+        facts, _fence(tree, facts, desired), _boot(tree, facts), _rotations(carrying, facts), leftovers
     ):
         return Do(steps)
     missed = tuple(a.id for a in carrying if a.id in facts.unreachable and not _runs(a, tree, desired))

@@ -28,7 +28,7 @@ from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.boots import BootFailed, Boots
-from tavia.worker.plan import Facts, Kind, Step
+from tavia.worker.plan import Facts, Kind, Step, serving
 from tavia.worker.ports import Ports, amphora_of
 from tavia.worker.records import Added, Changed, Record
 
@@ -192,7 +192,10 @@ class Steps:
 
 
 def _another_serves(tree: Tree, amphora: Amphora, facts: Facts) -> bool:
-    """Whether somebody is ready to take the VIP of one that may still serve."""
+    """Whether somebody takes the VIP where it is taken from one that may still serve, and still send adverts.
+
+    That one's own peer hears them and stays BACKUP, unless it says that it is MASTER. A newcomer is no peer of it.
+    """
     lost = (*facts.silent, *facts.unreachable)
-    others = (a for a in tree.amphorae if a.role is not amphora.role and a.id not in lost)
-    return any(a.status is AmphoraStatus.ALLOCATED or a.id in facts.answering for a in others)
+    others = (a for a in serving(tree, facts) if a.role is not amphora.role and a.id not in lost)
+    return any(a.id == facts.vrrp_master or a.status is AmphoraStatus.BOOTING for a in others)

@@ -9,6 +9,7 @@ import pytest
 
 from tavia.agent import observation as agent_observation
 from tavia.agent.observation import Observation, Totals, observation
+from tavia.agent.stats_socket import SocketSilent, worker_pid
 from tavia.amphora.heartbeat import ListenerReport, ListenerStats, PoolReport
 
 HEADER = (
@@ -122,3 +123,10 @@ def test_of_listeners_that_come_and_go_without_end_the_last_are_kept(
     for number in range(6):
         totals.add(Observation(number, {f"web-{number}": report(5)["web"]}, {}))
     assert set(json.loads((tmp_path / "totals").read_text())["base"]) == {"web-3", "web-4"}
+
+
+@pytest.mark.parametrize("info", ["", "Name: HAProxy\n", "Pid: abc\n", "Pid: \n", "Pid: 0x1f\n"])
+def test_an_answer_without_a_process_id_is_none(info: str) -> None:
+    """Whoever broke into HAProxy answers what they like: the agent goes on, and takes it for silent."""
+    with pytest.raises(SocketSilent):
+        worker_pid(info)

@@ -10,7 +10,8 @@ from sqlalchemy import update
 from world import World
 
 from tavia.model.resources import LoadBalancer
-from tavia.model.statuses import ProvisioningStatus, Topology
+from tavia.model.seams import Seam, SeamError
+from tavia.model.statuses import AmphoraStatus, ProvisioningStatus, Topology
 from tavia.store import schema
 from tavia.store.clock import utcnow
 
@@ -74,6 +75,25 @@ def test_where_an_agent_is_not_reached_it_is_tried_until_done_and_changes_go_on(
     look(world, lb)
     assert {amphora_id for amphora_id, _ in world.certificates} == {one.id, other.id}
     assert world.tree(lb).loadbalancer.fault is None
+
+
+def test_an_old_server_that_cannot_be_removed_keeps_no_certificate_from_being_renewed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lb = served(world)
+
+    def refuse(server_id: str) -> None:
+        raise SeamError(Seam.BOOT, "nova-down", "no answer")
+
+    monkeypatch.setattr(world.compute, "delete", refuse)
+    world.failover(lb)
+    world.converge(lb)
+    assert world.fault(lb)["code"] == "nova-down"
+    expires_in(world, 3)
+    look(world, lb)
+    serving = [a.id for a in world.tree(lb).amphorae if a.status is AmphoraStatus.ALLOCATED]
+    assert len(serving) == 2
+    assert {amphora_id for amphora_id, _ in world.certificates} == set(serving)
 
 
 def test_one_that_is_only_ever_good_for_less_than_the_buffer_is_not_renewed_without_end(world: World) -> None:

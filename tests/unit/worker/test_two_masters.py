@@ -35,6 +35,18 @@ def rivals(world: World, lb: LoadBalancer, newcomer_id: str) -> list[str]:
     ]
 
 
+def may_serve(world: World, lb: LoadBalancer) -> list[str]:
+    """Who runs with a bundle, at a port that lets it use the VIP."""
+    return [
+        a.id
+        for a in world.tree(lb).amphorae
+        if a.id in world.bundles
+        and (a.compute_id or "") in world.compute.found
+        and world.compute.found[a.compute_id or ""].status is ServerStatus.ACTIVE
+        and world.networking.port(a.vrrp_port_id or "").allowed_addresses
+    ]
+
+
 @pytest.mark.parametrize("replaced", [{MASTER}, {BACKUP}, {MASTER, BACKUP}], ids=["master", "backup", "pair"])
 @pytest.mark.parametrize("cut_off", [set(), {MASTER}, {BACKUP}, {MASTER, BACKUP}], ids=["none", "m", "b", "both"])
 @pytest.mark.parametrize("cannot_be_powered_off", [False, True], ids=["", "no power"])
@@ -75,6 +87,7 @@ def test_a_newcomer_speaks_only_where_nobody_is_its_rival(
         world.look_again(lb)
         world.converge(lb)
     assert found == []
+    assert may_serve(world, lb)
     world.cut_off.clear()
     monkeypatch.setattr(world.compute, "power_off", power_off)
     world.look_again(lb)
