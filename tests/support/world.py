@@ -33,7 +33,7 @@ from tavia.model.tree import Tree
 from tavia.pki import Authority
 from tavia.render.settings import RenderSettings
 from tavia.store import due, intents, leases, migrate, schema, trees
-from tavia.store.clock import utcnow
+from tavia.store.clock import now, utcnow
 from tavia.store.database import Database
 from tavia.store.engine import default_options
 from tavia.store.leases import Lease
@@ -379,6 +379,12 @@ class World:
     def look_again(self, loadbalancer: LoadBalancer) -> None:
         """Let a stored time come: a retry, a wait."""
         self.sql(update(schema.load_balancer).where(schema.load_balancer.c.id == loadbalancer.id).values(due_at=0.0))
+
+    def hear(self, amphora: Amphora, vrrp_state: str) -> None:
+        """Its heartbeat comes just now, as a health manager records it."""
+        said = {"boot_count": 1, "seq": 1, "generation": amphora.applied_generation, "haproxy_up": True}
+        row = {"amphora_id": amphora.id, "last_update": now(), "vrrp_state": vrrp_state, **said}
+        self.sql(insert(schema.amphora_health).values(row))
 
     def expire_leases(self) -> None:
         """A dead worker's leases run out."""

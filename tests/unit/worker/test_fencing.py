@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import pytest
 from world import World
 
 from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import Amphora, LoadBalancer
 from tavia.model.seams import Seam, SeamError
-from tavia.model.statuses import ProvisioningStatus
+from tavia.model.statuses import ProvisioningStatus, Topology
 from tavia.store import intents
 
 MakeWorld = Callable[..., World]
@@ -53,6 +54,28 @@ def test_one_whose_tag_is_gone_from_its_port_loses_the_vip_all_the_same(make_wor
     world.networking.found[port_id] = dataclasses.replace(world.networking.found[port_id], tags=frozenset())
     world.converge(lb)
     assert not world.networking.found[port_id].allowed_addresses
+
+
+@pytest.mark.parametrize(("others_state", "keeps_it"), [("BACKUP", True), ("MASTER", False)])
+def test_one_that_cannot_be_fenced_loses_the_vip_only_where_its_peer_has_it(
+    make_world: MakeWorld, others_state: str, keeps_it: bool
+) -> None:
+    """Its adverts go on without the VIP's address: a peer that hears them would stay BACKUP, and nobody serve."""
+    world = make_world(Topology.ACTIVE_STANDBY)
+    lb = world.create()
+    world.converge(lb)
+    old, other = world.tree(lb).amphorae
+    world.hear(other, others_state)
+    world.cut_off = {old.id}
+
+    def refuse(server_id: str) -> None:
+        raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
+
+    world.compute.power_off = refuse  # type: ignore[method-assign]
+    world.change(lb, lambda conn, generation: intents.replace_amphorae(conn, lb.id, generation, [old.id]))
+    world.converge(lb)
+    assert bool(world.networking.port(old.vrrp_port_id or "").allowed_addresses) is keeps_it
+    assert world.networking.port(other.vrrp_port_id or "").allowed_addresses
 
 
 def test_a_single_amphora_that_cannot_be_fenced_keeps_the_vip(make_world: MakeWorld) -> None:

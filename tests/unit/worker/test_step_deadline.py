@@ -97,7 +97,8 @@ def test_compute_that_hangs_leaves_time_to_take_the_vip_from_an_amphora_that_is_
     world = make_world(Topology.ACTIVE_STANDBY)
     lb = world.create()
     world.converge(lb)
-    old = world.tree(lb).amphorae[0]
+    old, other = world.tree(lb).amphorae
+    world.hear(other, "MASTER")
     world.cut_off = {old.id}
     given = []
 

@@ -324,6 +324,7 @@ def _fail_to_apply(_agent: FakeAgent, _bundle: object) -> None:
 
 def test_a_server_that_is_adopted_has_a_certificate_with_an_end(make_world: MakeWorld) -> None:
     world = make_world()
+    world.cert_validity = 3600.0
     lb = world.create()
     world.switch.arm()
     before_each(world, "boot", lambda: before_each(world, "transaction", _die))
