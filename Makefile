@@ -27,7 +27,7 @@ up: $(INSTALLED) ## Install what is missing, start Tavia on this machine, show i
 down: ## Stop Tavia and remove all that it made; what was installed stays
 	@if [ -x $(BIN)/tavia ]; then $(BIN)/tavia down; else echo "Tavia was never installed here: nothing to stop."; fi
 
-check: $(CLUSTER) lint ## What to run after each change, a minute or two: lint, then the tests that start nothing large
+check: $(CLUSTER) lint ## What to run after each change, three minutes: lint, then the tests that start nothing large
 	@echo "==> tests: unit, api"
 	@$(BIN)/pytest -n $(CHECK_PROCESSES) -m "not large" --hypothesis-profile quick tests/unit tests/api $(ARGS)
 

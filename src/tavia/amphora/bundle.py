@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from tavia.amphora.heartbeat import MAX_COUNT
+
 
 class ProgramFile(StrEnum):
     """The configuration of one of the amphora's programs. A bundle without it says that the program is not to run."""
@@ -38,8 +40,6 @@ KINDS: Mapping[str, re.Pattern[str]] = {
 """The kinds of files that a bundle may hold, and what their names are, wholly. A kind more is a line more."""
 
 
-MOST = 2**63 - 1
-"""The largest number that the database has room for."""
 LONGEST_OWNER = 64
 
 
@@ -62,9 +62,9 @@ class Fence:
         Raises KeyError, TypeError, and ValueError for what no controller wrote.
         """
         epoch, serial, owner = data["epoch"], data["serial"], data["owner"]
-        numbers_fit = all(type(number) is int and 0 <= number <= MOST for number in (epoch, serial))
+        numbers_fit = all(type(number) is int and 0 <= number <= MAX_COUNT for number in (epoch, serial))
         if not numbers_fit or not isinstance(owner, str) or len(owner) > LONGEST_OWNER:
-            raise ValueError(f"fence: numbers of 0 to {MOST} and an owner of {LONGEST_OWNER} characters at most")
+            raise ValueError(f"fence: numbers of 0 to {MAX_COUNT} and an owner of {LONGEST_OWNER} characters at most")
         return cls(epoch, serial, owner)
 
     def refuses(self, offered: Fence) -> bool:

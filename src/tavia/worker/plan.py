@@ -198,10 +198,8 @@ def plan(tree: Tree, facts: Facts, desired: Desired) -> Answer:
     applied = is_secured and any(_runs(a, tree, desired) for a in carrying)
     if applied and facts.committed_generation < tree.generation:
         return Commit()
-    leftovers = _leftovers(tree, facts, desired)
-    if steps := _not_undone(
-        facts, _fence(tree, facts, desired), _boot(tree, facts), _rotations(carrying, facts), leftovers
-    ):
+    others = (_boot(tree, facts), _rotations(carrying, facts), _leftovers(tree, facts, desired))
+    if steps := _not_undone(facts, _fence(tree, facts, desired), *others):
         return Do(steps)
     missed = tuple(a.id for a in carrying if a.id in facts.unreachable and not _runs(a, tree, desired))
     return _obstacle(tree, facts) or (None if missed else _untold(outdated)) or Converged(missed)
@@ -332,6 +330,16 @@ def _fence(tree: Tree, facts: Facts, desired: Desired) -> Iterator[Step]:
     if switchable:
         _, old = min(switchable, key=lambda entry: entry[0])
         yield from (Step(Kind.FENCE_AMPHORA, a.id) for a in old)
+
+
+def another_takes_the_vip(tree: Tree, amphora: Amphora, facts: Facts) -> bool:
+    """Whether somebody else gets the VIP where it is taken from one that may still serve, and still send adverts.
+
+    That one's own peer hears them and stays BACKUP, unless it says that it is MASTER. A newcomer is no peer of it.
+    """
+    lost = (*facts.silent, *facts.unreachable)
+    others = (a for a in serving(tree, facts) if a.role is not amphora.role and a.id not in lost)
+    return any(a.id == facts.vrrp_master or a.status is AmphoraStatus.BOOTING for a in others)
 
 
 def _in_the_way(tree: Tree, role: Role, facts: Facts) -> list[Amphora]:

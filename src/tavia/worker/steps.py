@@ -28,7 +28,7 @@ from tavia.store.clock import utcnow
 from tavia.store.database import Database
 from tavia.worker.boot_options import BootOptions
 from tavia.worker.boots import BootFailed, Boots
-from tavia.worker.plan import Facts, Kind, Step, serving
+from tavia.worker.plan import Facts, Kind, Step, another_takes_the_vip
 from tavia.worker.ports import Ports, amphora_of
 from tavia.worker.records import Added, Changed, Record
 
@@ -133,9 +133,8 @@ class Steps:
             with within(left() / 2 if is_cut_off else left()):
                 self._stop_servers(amphora)
         except SeamError:
-            if is_cut_off and _another_serves(
-                tree, amphora, facts
-            ):  # where a host is silent its network may still obey
+            # Where a host is silent its network may still obey.
+            if is_cut_off and another_takes_the_vip(tree, amphora, facts):
                 self._take_vip(amphora)
                 facts.without_vip.add(amphora.id)
             raise
@@ -189,13 +188,3 @@ class Steps:
         if amphora.compute_id and amphora.compute_id not in found and (its := compute.server(amphora.compute_id)):
             found[its.id] = its
         return list(found.values())
-
-
-def _another_serves(tree: Tree, amphora: Amphora, facts: Facts) -> bool:
-    """Whether somebody takes the VIP where it is taken from one that may still serve, and still send adverts.
-
-    That one's own peer hears them and stays BACKUP, unless it says that it is MASTER. A newcomer is no peer of it.
-    """
-    lost = (*facts.silent, *facts.unreachable)
-    others = (a for a in serving(tree, facts) if a.role is not amphora.role and a.id not in lost)
-    return any(a.id == facts.vrrp_master or a.status is AmphoraStatus.BOOTING for a in others)
