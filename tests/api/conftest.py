@@ -117,6 +117,27 @@ class Api:
         return generation
 
 
+TREE: dict[str, Any] = {
+    "listeners": [
+        {"protocol": "HTTP", "protocol_port": 80, "default_pool": {"name": "web"}},
+        {
+            "protocol": "TCP",
+            "protocol_port": 81,
+            "default_pool": {"name": "inline", "protocol": "TCP", "lb_algorithm": "SOURCE_IP"},
+        },
+    ],
+    "pools": [
+        {
+            "name": "web",
+            "protocol": "HTTP",
+            "lb_algorithm": "ROUND_ROBIN",
+            "members": [{"address": "10.0.0.1", "protocol_port": 80}, {"address": "10.0.0.2", "protocol_port": 80}],
+            "healthmonitor": {"type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2},
+        }
+    ],
+}
+
+
 class Renewed:
     """A migrated database without rows for one test after the other, and what is kept of the API between them."""
 

@@ -1,4 +1,4 @@
-"""Load balancers: creation, VIPs, whole trees, deletion, statistics, statuses."""
+"""Load balancers: creation, VIPs, whole trees, deletion."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert
-from tests.api.conftest import SUBNET, Api, ApiFactory
+from tests.api.conftest import SUBNET, TREE, Api, ApiFactory
 
 from tavia.cloud.noop import NoopCloud
 from tavia.cloud.protocols import AddressRefused, Cloud, FixedIp, Network, NotFound, Port, PortSpec, Subnet
-from tavia.model.resources import Amphora, LoadBalancer, Member
+from tavia.model.resources import LoadBalancer, Member
 from tavia.model.seams import Seam, SeamError
-from tavia.store import reading, schema
-from tavia.store.clock import now, utcnow
+from tavia.store import reading
 from tavia.store.database import OutcomeUnknown
-from tavia.store.rows import to_row
 
 NETWORK = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d01"
 SUBNET_V6 = "0f2b8d1c-9c5b-4f0a-8f41-6a1f4a2f9d06"
@@ -354,27 +351,6 @@ def test_the_topology_is_the_configured_one(make_api: ApiFactory) -> None:
     assert api.row(LoadBalancer, api.loadbalancer()["id"]).topology == "ACTIVE_STANDBY"
 
 
-TREE: dict[str, Any] = {
-    "listeners": [
-        {"protocol": "HTTP", "protocol_port": 80, "default_pool": {"name": "web"}},
-        {
-            "protocol": "TCP",
-            "protocol_port": 81,
-            "default_pool": {"name": "inline", "protocol": "TCP", "lb_algorithm": "SOURCE_IP"},
-        },
-    ],
-    "pools": [
-        {
-            "name": "web",
-            "protocol": "HTTP",
-            "lb_algorithm": "ROUND_ROBIN",
-            "members": [{"address": "10.0.0.1", "protocol_port": 80}, {"address": "10.0.0.2", "protocol_port": 80}],
-            "healthmonitor": {"type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2},
-        }
-    ],
-}
-
-
 def test_one_post_makes_a_whole_tree_at_one_generation(api: Api) -> None:
     created = api.loadbalancer(**TREE)
     pools = {pool["name"]: pool for pool in created["pools"]}
@@ -473,74 +449,6 @@ def test_children_forbid_deletion_without_cascade(api: Api) -> None:
     api.finish_delete(created["id"])
     assert api.refusal("GET", path)[0] == 404
     assert api.get("/loadbalancers")["loadbalancers"] == []
-
-
-def test_the_status_tree_shows_listeners_their_pools_and_what_is_below(api: Api) -> None:
-    created = api.loadbalancer(name="lb", **TREE)
-    path = f"/loadbalancers/{created['id']}"
-    tree = api.get(f"{path}/status")["statuses"]["loadbalancer"]
-    assert api.get(f"{path}/statuses")["statuses"]["loadbalancer"] == tree
-    assert (tree["name"], tree["provisioning_status"]) == ("lb", "PENDING_CREATE")
-    web, inline = (listener["pools"][0] for listener in tree["listeners"])
-    assert (web["health_monitor"]["type"], [m["address"] for m in web["members"]]) == ("HTTP", ["10.0.0.1", "10.0.0.2"])
-    assert "health_monitor" not in inline
-    assert web["members"][0].keys() == {
-        *("id", "name", "operating_status", "provisioning_status", "address", "protocol_port")
-    }
-
-
-def test_statistics_are_sums_over_amphorae_and_listeners(api: Api) -> None:
-    created = api.loadbalancer(**TREE)
-    first, second = (listener["id"] for listener in created["listeners"])
-    zeros = dict.fromkeys(("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors"), 0)
-    assert api.get(f"/loadbalancers/{created['id']}/stats")["stats"] == zeros
-    rows = [
-        zeros | {"bytes_in": number, "listener_id": listener, "amphora_id": amphora, "loadbalancer_id": created["id"]}
-        for number, listener, amphora in ((1, first, "a"), (10, first, "b"), (100, second, "a"))
-    ]
-    api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics), rows))
-    assert api.get(f"/loadbalancers/{created['id']}/stats")["stats"] == zeros | {"bytes_in": 111}
-    assert api.get(f"/listeners/{first}/stats")["stats"] == zeros | {"bytes_in": 11}
-
-
-def test_connections_are_active_where_their_amphora_reports(api: Api) -> None:
-    lb = api.loadbalancer()["id"]
-    ago = {"speaks": 1.0, "silent": 61.0, "purged": None}
-    counters = dict.fromkeys(schema.COUNTERS, 5)
-
-    def write(conn: Connection) -> None:
-        for amphora_id, seconds in ago.items():
-            row = {"listener_id": "web", "amphora_id": amphora_id, "loadbalancer_id": lb}
-            conn.execute(insert(schema.listener_statistics).values(row | counters))
-            if seconds is not None:
-                conn.execute(insert(schema.amphora).values(to_row(Amphora(id=amphora_id, created_at=utcnow()))))
-                health = {"boot_count": 1, "seq": 1, "generation": 1, "haproxy_up": True, "amphora_id": amphora_id}
-                conn.execute(insert(schema.amphora_health).values(last_update=now() - seconds, **health))
-
-    api.database.write(write)
-    assert api.get(f"/loadbalancers/{lb}/stats")["stats"] == dict.fromkeys(schema.COUNTERS, 15) | {
-        "active_connections": 5
-    }
-    for amphora_id, active in (("speaks", 5), ("silent", 0)):
-        (shown,) = api.get(f"/v2/octavia/amphorae/{amphora_id}/stats")["amphora_stats"]
-        assert (shown["active_connections"], shown["total_connections"]) == (active, 5)
-
-
-@pytest.mark.parametrize(("counted", "shown"), [(2**62, 2**63 - 1), (2**61 + 2**31, 2**62 + 2**32)])
-def test_sums_of_huge_counters_are_what_clients_can_read(api: Api, counted: int, shown: int) -> None:
-    lb = api.loadbalancer()["id"]
-    ids = {"listener_id": "web", "loadbalancer_id": lb}
-    rows = [dict.fromkeys(schema.COUNTERS, counted) | ids | {"amphora_id": amphora_id} for amphora_id in "ab"]
-    api.database.write(lambda conn: conn.execute(insert(schema.listener_statistics), rows))
-    assert api.get(f"/loadbalancers/{lb}/stats")["stats"]["bytes_in"] == shown
-
-
-def test_the_reason_of_an_error_is_shown(api: Api) -> None:
-    created = api.loadbalancer()
-    fault = {"code": "no-image", "seam": "boot", "message": "there is none", "since": "2026-01-01T00:00:00"}
-    table = schema.load_balancer
-    api.database.write(lambda conn: conn.execute(table.update().values(provisioning_status="ERROR", fault=fault)))
-    assert api.get(f"/loadbalancers/{created['id']}")["loadbalancer"]["fault"] == fault
 
 
 def test_what_its_amphorae_boot_with_is_resolved_when_it_is_accepted(api: Api) -> None:

@@ -23,7 +23,7 @@ from tavia.metrics import serving
 from tavia.model.resources import OUR_PROVIDERS
 from tavia.model.seams import SeamError
 from tavia.process.lifetime import serve
-from tavia.store import purge, services, totals
+from tavia.store import certificates, purge, services, totals
 from tavia.store.database import Database
 from tavia.store.opening import open_database
 
@@ -107,7 +107,7 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
     resync = Resync(database, conf.health_manager.heartbeat_timeout, waker(conf))
     dead = partial(purge_dead_services, database, DEAD_AFTER)
     cleaning = partial(clean, database, options.load_balancer_expiry_age, options.amphora_expiry_age)
-    certificates = partial(renew_certificates, database, options.cert_expiry_buffer, waker(conf))
+    renewing = partial(renew_certificates, database, options.cert_expiry_buffer, waker(conf))
     counting = [Task("Counting load balancers", COUNT_INTERVAL, partial(count, database))]
     return [
         *(counting if serving.port_of(conf) else []),
@@ -115,7 +115,7 @@ def build(conf: cfg.ConfigOpts) -> list[Task]:
         Task("Purging dead services", options.cleanup_interval, dead),
         Task("Looking for orphans", options.cleanup_interval, orphans.sweep),
         Task("Looking for amphorae that lag", options.cleanup_interval, resync.sweep),
-        Task("Renewing certificates near expiry", options.cert_interval, certificates),
+        Task("Renewing certificates near expiry", options.cert_interval, renewing),
     ]
 
 
@@ -157,12 +157,12 @@ def renew_certificates(database: Database, buffer: float, wake: Callable[[], Non
 
     They give each agent another one, and try until it is done. Raises the database's errors.
     """
-    made_due = database.write(lambda conn: purge.make_due_near_expiry(conn, buffer, RENEWED_AT_ONCE))
+    made_due = database.write(lambda conn: certificates.make_due(conn, buffer, RENEWED_AT_ONCE))
     if made_due:
         wake()
     with database.read() as conn:
-        near = purge.certificates_near_expiry(conn, buffer)
-        first = purge.first_certificate_expiry(conn)
+        near = certificates.near_expiry(conn, buffer)
+        first = certificates.first_expiry(conn)
     metrics.CERTIFICATES.set(len(near))
     metrics.FIRST_EXPIRY.set(first.replace(tzinfo=UTC).timestamp() if first else 0.0)
     if near:

@@ -17,20 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from tavia.amphora.bundle import Bundle, Fence, ProgramFile
-from tavia.amphora.client import TlsRefused, Unreachable
-from tavia.amphora.protocol import AgentFailed, BundleRefused, FenceRefused
+from tavia.amphora.protocol import FenceRefused
 from tavia.bus import Announce
 from tavia.bus.events import Event
-from tavia.cloud.protocols import PORT_GONE, NotFound
 from tavia.deadline import within
 from tavia.metrics import worker as metrics
 from tavia.model.seams import Seam, SeamError
-from tavia.model.statuses import AmphoraStatus, ProvisioningStatus
+from tavia.model.statuses import ProvisioningStatus
 from tavia.model.tree import Tree
 from tavia.render import RenderSettings
 from tavia.store import amphorae, commits, journal
@@ -44,6 +42,7 @@ from tavia.worker.fenced_writes import FencedWrites, nothing
 from tavia.worker.hold_back import changed_units, refused_rows
 from tavia.worker.lease_keeper import LeaseKeeper
 from tavia.worker.observing import observed
+from tavia.worker.outcomes import NOT_TAKEN, incredible, is_haproxys, left_by, too_slow, unforeseen
 from tavia.worker.plan import (
     LOOKS,
     OF_A_ROLE,
@@ -63,7 +62,7 @@ from tavia.worker.plan import (
     serving,
 )
 from tavia.worker.ports import amphora_of, plug_again
-from tavia.worker.records import Changed, Record, applied, write
+from tavia.worker.records import Record, applied, write
 from tavia.worker.refusals import Refusals
 from tavia.worker.rendering import Rendering, VipNetworks
 from tavia.worker.retries import failed_again, retry
@@ -78,11 +77,6 @@ BOOT_POLL = 0.5
 LOOK_AGAIN = 5.0
 """Seconds until an amphora that boots, or one that waits for others to boot or leave, may be looked at again. A worker
 looks each poll_interval, by default 1 s: were a boot's time as long, it would be just missed, and two seconds pass."""
-MOST_DETAIL = 4000
-"""Characters of an error that nobody foresaw: it may hold a whole statement with its values."""
-NOT_TAKEN = (Unreachable, TlsRefused, AgentFailed, BundleRefused)
-"""Why one amphora does not run a bundle, which the other half may. What HAProxy refuses is dealt with before: it is for
-tenants to mend. What keepalived refuses is the load balancer's own: no listener, pool or member is in its file."""
 FURTHEST_AHEAD = 2**32
 """Leases by which a restored database may be behind an agent: ten in each second of thirteen years."""
 
@@ -149,7 +143,7 @@ class Convergence:
         except SeamError as failure:
             self._fail(failure)
         except Exception as error:
-            self._fail(_unforeseen(self.lease, error))
+            self._fail(unforeseen(self.lease.loadbalancer_id, error))
         return False
 
     def _work(self) -> bool:
@@ -277,9 +271,9 @@ class Convergence:
             except SeamError as failure:
                 return failure
             except TimeoutError as error:
-                return _too_slow(step, error)
+                return too_slow(step, error)
             except Exception as error:
-                return _unforeseen(self.lease, error)
+                return unforeseen(self.lease.loadbalancer_id, error)
 
         return outcome
 
@@ -289,7 +283,7 @@ class Convergence:
 
     def _note(self, steps: Mapping[Step, journal.StepRecord], outcomes: Sequence[Record | SeamError]) -> None:
         """Plan on from what the steps left behind; it is written with what comes next."""
-        left = [_left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
+        left = [left_by(self._tree, step, o) for step, o in zip(steps, outcomes, strict=True)]
         failed = {record.id: o for record, o in zip(steps.values(), outcomes, strict=True) if isinstance(o, SeamError)}
         self._writes.only_looked &= all(s.kind in LOOKS for s in steps) and not (any(left) or failed)
         self._writes.steps_done(record.id for record in steps.values() if record.id not in failed)
@@ -310,7 +304,7 @@ class Convergence:
         """What failed steps mean; raises a failure with which this convergence cannot go on."""
         refusals = []
         for step, outcome in zip(steps, self._credible(steps, outcomes), strict=True):
-            if isinstance(outcome, FenceRefused) or _is_haproxys(outcome):
+            if isinstance(outcome, FenceRefused) or is_haproxys(outcome):
                 refusals.append((step, outcome))
             elif isinstance(outcome, NOT_TAKEN) and step.kind is Kind.PUSH_BUNDLE:
                 if forgets := plug_again(amphora_of(self._tree, step), outcome, self.facts):
@@ -333,7 +327,7 @@ class Convergence:
         """An epoch that no controller gave is its amphora's own fault: going past that would end the numbers."""
         for step, outcome in zip(steps, outcomes, strict=True):
             if isinstance(outcome, FenceRefused) and not self._is_credible(step.subject, outcome):
-                yield _incredible(step.subject, outcome)
+                yield incredible(step.subject, outcome)
             else:
                 yield outcome
 
@@ -468,42 +462,3 @@ def _what(tree: Tree) -> str:
     if tree.loadbalancer.observed_generation == 0:
         return "create"
     return "failover" if any(a.replace_generation is not None for a in tree.amphorae) else "update"
-
-
-def _is_haproxys(outcome: Record | SeamError) -> TypeGuard[BundleRefused]:
-    return isinstance(outcome, BundleRefused) and outcome.file == ProgramFile.HAPROXY
-
-
-def _left_by(tree: Tree, step: Step, outcome: Record | SeamError) -> Record:
-    """A server that will not serve any more is marked, so that a retry is a new row.
-
-    One that compute did not take on gives its turn to boot to others; its row and its ports are the retry's, but for
-    ports that are gone: all are looked for again.
-    """
-    if isinstance(outcome, BootFailed):
-        fault = dataclasses.asdict(fault_of(outcome))
-        return Changed(outcome.amphora, {"status": AmphoraStatus.ERROR, "fault": fault})
-    if isinstance(outcome, SeamError) and step.kind is Kind.BOOT_SERVER:
-        ports_are_gone = isinstance(outcome, NotFound) or outcome.code == PORT_GONE
-        forgotten = {"vrrp_port_id": None} if ports_are_gone else {}
-        return Changed(amphora_of(tree, step), {"boot_started_at": None, **forgotten})
-    return None if isinstance(outcome, SeamError) else outcome
-
-
-def _incredible(amphora_id: str, refused: FenceRefused) -> AgentFailed:
-    message = (
-        f"amphora {amphora_id} takes no bundle, because it held one of a later controller, it says: "
-        f"{refused.message}. No controller gave it that: a failover of the amphora replaces it"
-    )
-    return AgentFailed("fence-incredible", message)
-
-
-def _too_slow(step: Step, error: TimeoutError) -> SeamError:
-    message = f"the step {step.kind} did not end within [tavia] step_deadline; it is tried again"
-    return SeamError(SEAM_OF[step.kind], "step-timeout", message, detail=str(error))
-
-
-def _unforeseen(lease: Lease, error: Exception) -> SeamError:
-    LOG.error("load balancer %s", lease.loadbalancer_id, exc_info=error)
-    message = "Tavia met an error of its own and tries again; its journal and the worker's log tell the operator more"
-    return SeamError(Seam.CONTROL, "internal-error", message, detail=f"{type(error).__name__}: {error}"[:MOST_DETAIL])

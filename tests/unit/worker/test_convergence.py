@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, update
 from world import World, later
 
-from tavia.amphora.bundle import Fence
 from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import CHILDREN, Listener, LoadBalancer, Member, Pool
 from tavia.model.seams import Seam, SeamError
@@ -32,11 +30,6 @@ def journal(world: World) -> list[tuple[str, str, str | None]]:
             )
         )
         return [(row.what, row.state, row.code) for row in rows]
-
-
-def epoch(world: World, loadbalancer: LoadBalancer) -> int:
-    with world.database.read() as conn:
-        return leases.seen(conn, loadbalancer.id).epoch
 
 
 def add(world: World, row: Listener | Member) -> None:
@@ -341,43 +334,6 @@ def test_after_a_restored_database_it_goes_on_by_itself(make_world: MakeWorld) -
     assert world.tree(lb).loadbalancer.provisioning_status is ACTIVE
     assert {world.bundles[a.id].generation for a in world.tree(lb).amphorae} == {world.tree(lb).generation}
     assert ("database-went-back", "done", "fence-refused") in journal(world)
-
-
-@pytest.mark.parametrize("claimed", [2**63 - 2, 2**63 - 1, 2**40])
-def test_an_epoch_that_no_controller_gave_is_that_amphoras_own_trouble(make_world: MakeWorld, claimed: int) -> None:
-    world = make_world(Topology.ACTIVE_STANDBY)
-    lb = world.create()
-    world.converge(lb)
-    liar, honest = world.tree(lb).amphorae
-    world.bundles[liar.id] = replace(world.bundles[liar.id], fence=Fence(claimed, 1, "nobody"))
-    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
-    world.converge(lb)
-    tree = world.tree(lb)
-    assert tree.loadbalancer.provisioning_status is ACTIVE
-    assert tree.loadbalancer.fault
-    assert (tree.loadbalancer.fault["code"], tree.loadbalancer.fault["seam"]) == ("fence-incredible", "agent")
-    assert liar.id in tree.loadbalancer.fault["message"]
-    assert world.bundles[honest.id].generation == tree.generation
-    assert epoch(world, lb) < 100
-    world.delete(lb)
-    world.converge(lb)
-    assert world.tree(lb).loadbalancer.provisioning_status is DELETED
-
-
-def test_an_agent_that_always_holds_a_later_bundle_is_not_followed_for_ever(make_world: MakeWorld) -> None:
-    world = make_world(Topology.ACTIVE_STANDBY)
-    lb = world.create()
-    world.converge(lb)
-    liar, honest = world.tree(lb).amphorae
-    world.always_later.add(liar.id)
-    before = epoch(world, lb)
-    add(world, world.member(world.tree(lb).of(Pool)[0], 2))
-    world.converge(lb, passes=1)
-    tree = world.tree(lb)
-    assert tree.loadbalancer.fault
-    assert tree.loadbalancer.fault["code"] == "fence-incredible"
-    assert world.bundles[honest.id].generation == tree.generation
-    assert epoch(world, lb) < before + 10
 
 
 @pytest.mark.parametrize("names_lines", [True, False])
