@@ -267,13 +267,12 @@ class AgentHost:
         return _children(self.pid_1.pid)[0]
 
     def start_agent(self) -> None:
-        environment = {**os.environ, **({"PYTHONPATH": str(self.source)} if self.source else {})}
         self.agent = forked.start(
             "tavia-agent",
             *("--config-file", str(self.config)),
             out=self.disk / "agent.log",
             modules=forked.AGENT,
-            environment=environment,
+            environment=os.environ | ({"PYTHONPATH": str(self.source)} if self.source else {}),
             inside=self._inner,
         )
 

@@ -20,6 +20,7 @@ from tavia.cloud.protocols import (
     ServerStatus,
     Subnet,
 )
+from tavia.model.seams import Seam, SeamError
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class FakeCompute:
         self.groups: dict[str, str] = {}
         self.boots_to = ServerStatus.ACTIVE
         self.not_listed: set[str] = set()
+        self.on_silent_hosts: set[str] = set()
         self._switch = switch
 
     def boot(self, spec: ServerSpec) -> str:
@@ -85,6 +87,8 @@ class FakeCompute:
 
     def power_off(self, server_id: str) -> None:
         def off() -> None:
+            if server_id in self.on_silent_hosts:
+                raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
             self.found[server_id] = replace(self.found[server_id], status=ServerStatus.OFF)
 
         self._switch.through("power-off", off)

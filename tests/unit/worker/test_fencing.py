@@ -10,7 +10,6 @@ from world import World
 
 from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import Amphora, LoadBalancer
-from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus, Topology
 from tavia.store import intents
 
@@ -67,11 +66,7 @@ def test_one_that_cannot_be_fenced_loses_the_vip_only_where_its_peer_has_it(
     old, other = world.tree(lb).amphorae
     world.hear(other, others_state)
     world.cut_off = {old.id}
-
-    def refuse(server_id: str) -> None:
-        raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
-
-    world.compute.power_off = refuse  # type: ignore[method-assign]
+    world.compute.on_silent_hosts = {old.compute_id or ""}
     world.change(lb, lambda conn, generation: intents.replace_amphorae(conn, lb.id, generation, [old.id]))
     world.converge(lb)
     assert bool(world.networking.port(old.vrrp_port_id or "").allowed_addresses) is keeps_it
@@ -85,16 +80,11 @@ def test_a_single_amphora_that_cannot_be_fenced_keeps_the_vip(make_world: MakeWo
     world.converge(lb)
     old = replaced(world, lb)
     world.cut_off = {old.id}
-    power_off = world.compute.power_off
-
-    def refuse(server_id: str) -> None:
-        raise SeamError(Seam.BOOT, "server-not-off", "its host does not report")
-
-    world.compute.power_off = refuse  # type: ignore[method-assign]
+    world.compute.on_silent_hosts = {old.compute_id or ""}
     world.converge(lb)
     assert world.fault(lb)["code"] == "server-not-off"
     assert world.networking.port(old.vrrp_port_id or "").allowed_addresses == {lb.vip_address}
-    world.compute.power_off = power_off  # type: ignore[method-assign]
+    world.compute.on_silent_hosts.clear()
     world.look_again(lb)
     world.converge(lb)
     assert old.id not in {a.id for a in world.tree(lb).amphorae}

@@ -13,7 +13,6 @@ from world import FakeAgent, World
 from tavia.amphora.bundle import Bundle
 from tavia.cloud.protocols import ServerStatus
 from tavia.model.resources import LoadBalancer
-from tavia.model.seams import Seam, SeamError
 from tavia.model.statuses import ProvisioningStatus, Role, Topology
 from tavia.store import intents
 
@@ -70,16 +69,8 @@ def test_a_newcomer_speaks_only_where_nobody_is_its_rival(
             found.extend(rivals(world, lb, agent.amphora.id))
 
     monkeypatch.setattr(FakeAgent, "_put", watched)
-    power_off = world.compute.power_off
     if cannot_be_powered_off:
-        unpowered = {old[role].compute_id for role in cut_off}
-
-        def unless_silent(server_id: str) -> None:
-            if server_id in unpowered:
-                raise SeamError(Seam.BOOT, "nova-down", "its host does not report")
-            power_off(server_id)
-
-        monkeypatch.setattr(world.compute, "power_off", unless_silent)
+        world.compute.on_silent_hosts = {old[role].compute_id or "" for role in cut_off}
     world.cut_off = {old[role].id for role in cut_off}
     ids = [old[role].id for role in replaced]
     world.change(lb, lambda conn, generation: intents.replace_amphorae(conn, lb.id, generation, ids))
@@ -89,7 +80,7 @@ def test_a_newcomer_speaks_only_where_nobody_is_its_rival(
     assert found == []
     assert may_serve(world, lb)
     world.cut_off.clear()
-    monkeypatch.setattr(world.compute, "power_off", power_off)
+    world.compute.on_silent_hosts.clear()
     world.look_again(lb)
     world.converge(lb)
     assert found == []
